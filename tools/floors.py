@@ -1,0 +1,132 @@
+"""Where imports may point: the floors of the house, and which rooms may use which library.
+
+Rules of this room:
+
+* Imports run down: a room imports rooms of its own floor or of lower ones, and never itself by
+  way of others. An import inside a function or for types only counts like any other.
+* A new room is written into ``ROOMS`` before it gets an import.
+* Up to ``PURE_FLOOR`` a room is a pure machine, table or word: time, randomness and the outside
+  come in as arguments, so that a simulation replays byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from house import Finding, House
+
+ROOMS = {
+    1: "errors protocol.limits",
+    2: "explain protocol.message protocol.topics transport.port",
+    3: (
+        "protocol.answerer protocol.asker protocol.codec protocol.conveyor protocol.credit"
+        " protocol.deadlines protocol.effect protocol.lanes protocol.liveness protocol.memory"
+        " protocol.requests protocol.roster protocol.switchboard protocol.tickets"
+    ),
+    4: "protocol.broker protocol.session",
+    5: (
+        "broker.endpoints broker.forms broker.lines broker.origins broker.sections broker.units"
+        " peer.arrays peer.body peer.call peer.dispatcher peer.packing peer.pool peer.unpacking"
+        " transport.address transport.profile transport.sockets transport.turn"
+    ),
+    6: (
+        "broker.instance broker.logs broker.notify broker.sample broker.settings broker.status"
+        " peer.driver peer.link peer.naming"
+    ),
+    7: "broker.daemon broker.life peer.aio peer.channel peer.peer",
+    10: "__main__",
+}
+"""The rooms of each floor, below ``zbus``. An ``__init__`` that is not empty is a room, too."""
+FLOORS = {f"zbus.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
+FLOORS["zbus"] = 10
+WINGS = {"zbus.testing": 8, "zbus.cli": 9}
+"""Packages whose rooms all stand on one floor."""
+
+PURE_FLOOR = 4
+NOT_PURE = frozenset(
+    "asyncio datetime logging os random secrets selectors signal socket subprocess threading time"
+    " uuid zmq".split()
+)
+
+_BODIES = ("zbus.peer.body", "zbus.peer.packing", "zbus.peer.unpacking")
+_ITEMS = ("zbus.protocol.codec", "zbus.protocol.message")
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "click": ("zbus.cli",),
+    "hypothesis": ("zbus.testing",),
+    "msgpack": _BODIES,
+    "msgspec": ("zbus.broker.settings", *_BODIES, *_ITEMS),
+    "numpy": ("zbus.cli", "zbus.peer.arrays", "zbus.testing"),
+    "pickle": (),
+    "pytest": ("zbus.testing",),
+    "random": ("zbus.testing",),
+    "rich": ("zbus.cli",),
+    "secrets": ("zbus.broker", "zbus.peer"),
+    "sklearn": ("zbus.cli",),
+    "zmq": ("zbus.broker.security", "zbus.transport.sockets"),
+    "zmq.asyncio": (),
+    "zmq.devices": (),
+}
+"""A library, and the rooms or packages that may import it; nobody where there are none."""
+
+
+def imports_run_down(house: House) -> Iterator[Finding]:
+    """Every room has a floor, and imports rooms of its own floor or lower ones."""
+    for module, imported in house.arrows.items():
+        path, floor = house.rooms[module].path, floor_of(module)
+        if floor is None:
+            yield Finding(path, 1, "floors", f"{module} is not in the table of floors")
+            continue
+        for name, line in imported.items():
+            below = floor_of(name)
+            if below is not None and below > floor:
+                text = f"floor {floor} imports {name} of floor {below}"
+                yield Finding(path, line, "floors", text)
+
+
+def no_circles(house: House) -> Iterator[Finding]:
+    """No room imports itself by way of others."""
+    for module, imported in house.arrows.items():
+        for name, line in imported.items():
+            if module in _reachable(name, house.arrows):
+                text = f"{module} and {name} import each other"
+                yield Finding(house.rooms[module].path, line, "circle", text)
+
+
+def libraries_keep_to_their_rooms(house: House) -> Iterator[Finding]:
+    """A library is imported only where the table says, and by no pure room from outside."""
+    for module, source in house.rooms.items():
+        for line, name in house.imports(source):
+            if reason := _ban_on(name, module):
+                yield Finding(source.path, line, "ban", reason)
+
+
+def floor_of(module: str) -> int | None:
+    """The floor a room stands on; None for one that is not in the table."""
+    for wing, floor in WINGS.items():
+        if _within(module, wing):
+            return floor
+    return FLOORS.get(module)
+
+
+def _ban_on(name: str, module: str) -> str | None:
+    if (floor_of(module) or PURE_FLOOR + 1) <= PURE_FLOOR and name.partition(".")[0] in NOT_PURE:
+        return f"{module} is pure and imports {name}"
+    for library, rooms in ONLY_IN.items():
+        if _within(name, library) and not any(_within(module, room) for room in rooms):
+            return f"{name} is for {' and '.join(rooms) or 'nobody'}"
+    return None
+
+
+def _within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def _reachable(start: str, arrows: dict[str, dict[str, int]]) -> set[str]:
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting.extend(arrows[module])
+    return seen
