@@ -1,0 +1,210 @@
+"""The sections of the configuration: each setting, declared once.
+
+Rules of this room:
+
+* A setting is a field of its section. The TOML key is the field's name without its unit
+  (``heartbeat_s`` of ``TimesSection`` is ``times.heartbeat``); ``about`` gives the form of its
+  values and its reason, which people read in the commented ``zbus.toml``.
+* A section that the code does not read does not exist; ``[security]`` comes with CURVE.
+* Four times and no more: ``heartbeat``, ``drain``, ``connect`` here, and ``timeout`` per call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from zbus.transport.endpoints import broker_endpoint
+from zbus.broker.forms import Choice, Count, Directory, Duration, Endpoints, Form, Size, Switch
+from zbus.protocol.limits import Limits
+
+__all__ = [
+    "DOORS",
+    "BrokerSection",
+    "LimitsSection",
+    "ListenSection",
+    "LogSection",
+    "PolicySection",
+    "TimesSection",
+]
+
+T = TypeVar("T")
+DOORS = ("frontend", "backend", "pipe")
+"""Where peers and pushes come in: the settings of ``[listen]`` that hold endpoints."""
+_ROOT_DIR = Path("/run/zbus")
+_PROTOCOL = Limits()
+
+
+def _about(form: Form[T], text: str) -> Mapping[str, object]:
+    """What a field's values look like, and what it is for."""
+    return {"form": form, "text": text}
+
+
+def _door(name: str) -> tuple[str, ...]:
+    return (broker_endpoint(_ROOT_DIR, name),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSection:
+    """Where the broker lives."""
+
+    runtime_dir: Path = field(
+        default=_ROOT_DIR,
+        metadata=_about(
+            Directory(),
+            "Directory of the sockets and the lock; made with mode 0700 where it is missing, and "
+            "refused where others could write. Not as root, the default is $XDG_RUNTIME_DIR/zbus, "
+            "or else /tmp/zbus-UID.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenSection:
+    """Where peers come in. An endpoint is ipc:///path or tcp://ADDRESS:PORT; one or a list."""
+
+    frontend: tuple[str, ...] = field(
+        default=_door("frontend"),
+        metadata=_about(
+            Endpoints(), "Where engines attach. By default a socket in broker.runtime_dir."
+        ),
+    )
+    backend: tuple[str, ...] = field(
+        default=_door("backend"),
+        metadata=_about(
+            Endpoints(), "Where servers attach. By default a socket in broker.runtime_dir."
+        ),
+    )
+    pipe: tuple[str, ...] = field(
+        default=_door("pipe"),
+        metadata=_about(
+            Endpoints(), "Where pushes come in. By default a socket in broker.runtime_dir."
+        ),
+    )
+    insecure: bool = field(
+        default=False,
+        metadata=_about(
+            Switch(),
+            "Allow tcp on loopback. It is neither encrypted nor authenticated: every user of "
+            "the machine can come in. tcp beyond loopback is refused.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimesSection:
+    """The times of the bus. The fourth, timeout, is an argument of every request."""
+
+    heartbeat_s: float = field(
+        default=_PROTOCOL.heartbeat_s,
+        metadata=_about(
+            Duration(0.05, 3600.0),
+            "A silent peer says this often that it lives. A peer that is dead, stopped or cut off "
+            "is known as lost within three of these.",
+        ),
+    )
+    drain_s: float = field(
+        default=10.0,
+        metadata=_about(
+            Duration(0.0, 3600.0),
+            "How long a stop waits for open requests. TimeoutStopSec= of zbus.service must be "
+            "longer by two seconds or more.",
+        ),
+    )
+    connect_s: float = field(
+        default=5.0,
+        metadata=_about(
+            Duration(0.01, 3600.0),
+            "How long the commands of this machine wait for the broker to answer before they say "
+            "that it is unreachable.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSection:
+    """The bounds of the bus. What reaches one is refused with a reason, or cut; nothing else
+    notices."""
+
+    peers: int = field(
+        default=_PROTOCOL.peers, metadata=_about(Count(1, 1_000_000), "Peers attached at once.")
+    )
+    body_max_bytes: int = field(
+        default=_PROTOCOL.body_max_bytes,
+        metadata=_about(
+            Size(1, 2**30),
+            "Body of one request, reply or push, its arrays included.",
+        ),
+    )
+    open_requests: int = field(
+        default=_PROTOCOL.open_requests,
+        metadata=_about(
+            Count(1, 10_000_000),
+            "Requests that one peer may have open.",
+        ),
+    )
+    window: int = field(
+        default=_PROTOCOL.window,
+        metadata=_about(
+            Count(1, 1_000_000),
+            "Requests that one server is given at once, whatever it asks for.",
+        ),
+    )
+    push_window: int = field(
+        default=_PROTOCOL.push_window,
+        metadata=_about(
+            Count(1, 1_000_000),
+            "Pushes of one sender and topic that are under way at once.",
+        ),
+    )
+    outbox_bytes: int = field(
+        default=_PROTOCOL.outbox_bytes,
+        metadata=_about(
+            Size(1, 2**40),
+            "Bytes that wait for one peer that does not read; beyond them it is cut. At least "
+            "limits.body_max.",
+        ),
+    )
+    restart_settle_s: float = field(
+        default=_PROTOCOL.restart_settle_s,
+        metadata=_about(
+            Duration(0.0, 60.0),
+            "How long a broker that has just started keeps repeated requests back, so that every "
+            "server is there again before one is given a repeat.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySection:
+    """Who may do what."""
+
+    engine_to_engine: bool = field(
+        default=True,
+        metadata=_about(
+            Switch(),
+            "Engines may send requests to other engines by name.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSection:
+    """What is written to standard error."""
+
+    level: str = field(
+        default="info",
+        metadata=_about(
+            Choice(("debug", "info", "warning", "error")),
+            "The least severe events that are written.",
+        ),
+    )
+    format: str = field(
+        default="auto",
+        metadata=_about(
+            Choice(("auto", "json", "text")),
+            "One JSON object a line, or text for people; auto is text on a terminal, else JSON.",
+        ),
+    )
