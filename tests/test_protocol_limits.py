@@ -116,7 +116,7 @@ def test_defaults_fit_into_each_other() -> None:
     defaults = Limits()
     assert defaults.body_max_bytes < defaults.outbox_bytes
     assert defaults.window <= defaults.open_requests
-    assert defaults.restart_settle_s < defaults.heartbeat_s
+    assert defaults.restart_settle_s > defaults.heartbeat_s, "a quiet server is back after a beat"
     assert defaults.heartbeat_s * 1_000 <= 3_600_000
 
 

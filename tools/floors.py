@@ -19,22 +19,28 @@ ROOMS = {
     1: "errors protocol.limits",
     2: "explain protocol.message protocol.topics transport.port",
     3: (
-        "protocol.answerer protocol.asker protocol.codec protocol.conveyor protocol.credit"
-        " protocol.deadlines protocol.effect protocol.lanes protocol.liveness protocol.memory"
-        " protocol.requests protocol.roster protocol.switchboard protocol.tickets"
+        "protocol.answerer protocol.asker protocol.attachment protocol.codec protocol.conveyor"
+        " protocol.credit protocol.deadlines protocol.effect protocol.lanes protocol.liveness"
+        " protocol.memory protocol.requests protocol.roster protocol.switchboard"
+        " protocol.tickets"
     ),
     4: "protocol.broker protocol.session",
     5: (
-        "broker.endpoints broker.forms broker.lines broker.origins broker.sections broker.units"
-        " peer.arrays peer.body peer.call peer.dispatcher peer.packing peer.pool peer.unpacking"
-        " transport.address transport.profile transport.sockets transport.turn"
+        "broker.forms broker.lines broker.origins broker.sections broker.units"
+        " peer.arrays peer.body peer.call peer.coroutines peer.dispatcher peer.packing peer.pool"
+        " peer.rota peer.unpacking"
+        " transport.address transport.bell transport.endpoints transport.profile transport.sockets transport.turn"
     ),
     6: (
         "broker.instance broker.logs broker.notify broker.sample broker.settings broker.status"
         " peer.driver peer.link peer.naming"
     ),
-    7: "broker.daemon broker.life peer.aio peer.channel peer.peer",
-    10: "__main__",
+    7: "broker.daemon broker.life peer.aio peer.channel peer.peer peer.serving",
+    9: (
+        "demo.cast demo.checks demo.digits demo.events demo.ledger demo.model demo.parts demo.plan"
+        " demo.story demo.training demo.witness"
+    ),
+    10: "__main__ demo.engine demo.server",
 }
 """The rooms of each floor, below ``zbus``. An ``__init__`` that is not empty is a room, too."""
 FLOORS = {f"zbus.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
@@ -55,13 +61,13 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "hypothesis": ("zbus.testing",),
     "msgpack": _BODIES,
     "msgspec": ("zbus.broker.settings", *_BODIES, *_ITEMS),
-    "numpy": ("zbus.cli", "zbus.peer.arrays", "zbus.testing"),
+    "numpy": ("zbus.demo", "zbus.peer.arrays", "zbus.testing"),
     "pickle": (),
     "pytest": ("zbus.testing",),
     "random": ("zbus.testing",),
     "rich": ("zbus.cli",),
     "secrets": ("zbus.broker", "zbus.peer"),
-    "sklearn": ("zbus.cli",),
+    "sklearn": ("zbus.demo.digits",),
     "zmq": ("zbus.broker.security", "zbus.transport.sockets"),
     "zmq.asyncio": (),
     "zmq.devices": (),

@@ -72,6 +72,7 @@ class Limits:
     """Pushes of one sender and topic under way to the server."""
     outbox_bytes: int = 67_108_864
     """Bytes that wait for one peer that does not read; beyond them it is cut."""
-    restart_settle_s: float = 0.5
+    restart_settle_s: float = 1.5
     """How long a broker that has just started keeps repeats waiting, so that every server has
-    come back before a repeat is given to one (spec 6.6)."""
+    come back before a repeat is given to one (spec 6.6). A quiet server notices the restart by
+    its next heartbeat, so this is to be longer than one, and some time to connect."""
