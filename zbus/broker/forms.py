@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from zbus.transport.endpoints import check_endpoint
 from zbus.broker.units import parse_duration, parse_size, show_duration, show_size
+from zbus.transport.endpoints import check_endpoint
 
 __all__ = ["Choice", "Count", "Directory", "Duration", "Endpoints", "Form", "Size", "Switch"]
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from zbus.transport.endpoints import ipc_path
 from zbus.errors import AlreadyRunning, ConfigError
+from zbus.transport.endpoints import ipc_path
 
 __all__ = ["LOCK_NAME", "InstanceLock"]
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from zbus.transport.endpoints import broker_endpoint
 from zbus.broker.forms import Choice, Count, Directory, Duration, Endpoints, Form, Size, Switch
 from zbus.protocol.limits import Limits
+from zbus.transport.endpoints import broker_endpoint
 
 __all__ = [
     "DOORS",
@@ -57,6 +57,14 @@ class BrokerSection:
             "Directory of the sockets and the lock; made with mode 0700 where it is missing, and "
             "refused where others could write. Not as root, the default is $XDG_RUNTIME_DIR/zbus, "
             "or else /tmp/zbus-UID.",
+        ),
+    )
+    spin_s: float = field(
+        default=0.0002,
+        metadata=_about(
+            Duration(0.0, 0.01),
+            "How long the broker looks for the next message before it sleeps, while it is busy. "
+            "Shortens a lone request by a third and costs processor time; 0ms turns it off.",
         ),
     )
 

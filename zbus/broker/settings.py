@@ -18,12 +18,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from zbus.transport.endpoints import (
-    broker_endpoint,
-    check_endpoint,
-    check_listening,
-    default_runtime_dir,
-)
 from zbus.broker.forms import Form
 from zbus.broker.origins import DEFAULT, Layers, flag_of, variable_of
 from zbus.broker.sections import (
@@ -37,6 +31,12 @@ from zbus.broker.sections import (
 )
 from zbus.errors import ConfigError
 from zbus.protocol.limits import Limits
+from zbus.transport.endpoints import (
+    broker_endpoint,
+    check_endpoint,
+    check_listening,
+    default_runtime_dir,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -3,7 +3,7 @@
 Rules of this room:
 
 * A value carries its unit, always; a bare number is refused, because it is how a second
-  becomes a millisecond. Durations come in ms, s, min and h, sizes in B, KiB, MiB and GiB.
+  becomes a millisecond. Durations come in us, ms, s, min and h, sizes in B, KiB, MiB and GiB.
 * Arithmetic is exact: ``300ms`` is the float nearest to 0.3, and a size is a whole number of
   bytes or refused.
 * What ``show_*`` writes, ``parse_*`` reads back as the same value.
@@ -23,6 +23,7 @@ _DURATIONS: Mapping[str, Fraction] = {
     "min": Fraction(60),
     "s": Fraction(1),
     "ms": Fraction(1, 1000),
+    "us": Fraction(1, 1_000_000),
 }
 _SIZES: Mapping[str, Fraction] = {
     "GiB": Fraction(2**30),

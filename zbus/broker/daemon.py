@@ -1,0 +1,138 @@
+"""The broker machine over its three ports, turned by whoever holds it.
+
+Single-threaded, and without a process around it, so that the simulator turns the same daemon
+that ``broker.life`` turns as a process. It answers the topics below ``zbus.``, logs what
+happened, and sends away whoever sends garbage or does not read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from zbus.broker.settings import Settings
+from zbus.broker.status import answer_to
+from zbus.errors import Malformed, ZbusError
+from zbus.peer.body import encode_body
+from zbus.protocol.broker import Broker
+from zbus.protocol.codec import OtherVersion
+from zbus.protocol.effect import Asked, BrokerEffect, Happened, Lane, Route
+from zbus.protocol.message import Cause
+from zbus.transport.port import Network
+from zbus.transport.turn import Turn
+
+__all__ = ["Daemon"]
+
+_logger = logging.getLogger("zbus.broker")
+
+
+class Daemon:
+    """One broker: machine, ports, turn."""
+
+    def __init__(
+        self, settings: Settings, network: Network, tokens: Iterator[int], now: float
+    ) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        self._network = network
+        self._started = now
+        listen = settings.listen
+        self.broker = Broker(
+            settings.limits(),
+            tokens,
+            pipe=listen.pipe,
+            engine_to_engine=settings.policy.engine_to_engine,
+            now=now,
+        )
+        self._turn: Turn[BrokerEffect] = Turn(self.broker, self, settings.bounds.outbox_bytes)
+
+    def open(self) -> None:
+        """Bind the three sockets; ``ConfigError`` where one cannot be bound."""
+        listen, ports = self.settings.listen, self._turn.ports
+        ports[Lane.FRONTEND] = self._network.bind_router(*listen.frontend)
+        ports[Lane.BACKEND] = self._network.bind_router(*listen.backend)
+        ports[Lane.PIPE] = self._network.bind_pull(*listen.pipe)
+
+    def step(self, now: float) -> bool:
+        """One turn; whether another is due at once."""
+        return self._turn.once(now)
+
+    def wake_at(self, now: float) -> float | None:
+        """When the next turn is due, if nothing arrives before."""
+        return self._turn.wake_at(now)
+
+    @property
+    def received(self) -> int:
+        """Messages that have come until now."""
+        return self._turn.received
+
+    def drain(self) -> None:
+        """Take no new requests from now on."""
+        self.broker.drain()
+
+    @property
+    def is_drained(self) -> bool:
+        """No request is open, and everything said has been handed over."""
+        return not len(self.broker.switchboard.tickets) and self._turn.is_empty()
+
+    def left(self) -> list[str]:
+        """The open requests, for people: who asked what."""
+        return [
+            f"{ticket.key.source} #{ticket.key.number} {ticket.topic}"
+            for peer in self.broker.roster
+            for ticket in peer.asked.values()
+        ]
+
+    def close(self, now: float) -> None:
+        """Say goodbye to everybody; the ports are the network's to close."""
+        self._turn.perform(self.broker.close(), now)
+        self._turn.flush(now)
+
+    # -- the turn's owner ------------------------------------------------------------------
+
+    def carry(self, effect: BrokerEffect, now: float) -> None:
+        """Log what happened; answer what was asked of the broker itself."""
+        if isinstance(effect, Happened):
+            self.counts[effect.event] += 1
+            _logger.info(effect.event, extra={"fields": dict(effect.fields)})
+        elif isinstance(effect, Asked):
+            self._turn.perform(self._answer(effect, now), now)
+
+    def malformed(self, route: Route, error: Malformed, now: float) -> None:
+        """Garbage: whoever sent it is sent away. On the pipe nobody can be told."""
+        self.counts["malformed"] += 1
+        _logger.warning("malformed_message", extra={"fields": {"lane": route.lane.name.lower()}})
+        if route.lane is not Lane.PIPE:
+            cause = Cause.VERSION if isinstance(error, OtherVersion) else Cause.MALFORMED
+            effects = self.broker.cut(route, cause, error.what, now)
+            self._turn.perform(effects, now)
+
+    def unreachable(self, route: Route, now: float) -> None:
+        """The socket says that this route is gone."""
+        self._turn.perform(self.broker.gone(route, now), now)
+
+    def overflowed(self, route: Route, now: float) -> None:
+        """Too much waits for a peer that does not read: it is sent away (P8)."""
+        text = "too much waits for this peer, which does not read"
+        self._turn.perform(self.broker.cut(route, Cause.SLOW, text, now), now)
+
+    def _answer(self, asked: Asked, now: float) -> list[BrokerEffect]:
+        shell = {
+            "version": _version(),
+            "uptime_s": round(now - self._started, 3),
+            "events": dict(sorted(self.counts.items())),
+        }
+        try:
+            body, frames = encode_body(answer_to(asked.topic, self.broker, shell))
+        except ZbusError as error:
+            return self.broker.refuse(asked.key, error)
+        return self.broker.answer(asked.key, body, frames)
+
+
+def _version() -> str:
+    try:
+        return version("zbus-broker")
+    except PackageNotFoundError:
+        return "unknown"
