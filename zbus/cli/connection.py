@@ -1,0 +1,106 @@
+"""How a command attaches to a broker: for one errand, or to serve until it is told to stop.
+
+Rules of this room:
+
+* A command's peer has a name that nobody else has, also where ``ZBUS_NAME`` gives its parent
+  one: a peer that says hello with a name that is attached takes it over.
+* Whoever waits at a terminal is told what for, after a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from zbus.cli.failure import INTERRUPTED
+from zbus.cli.options import PeerOptions, connect_time
+from zbus.cli.output import is_terminal
+from zbus.peer.channel import Attachment, Left
+from zbus.peer.peer import Peer, connect
+from zbus.protocol.session import SessionLimits
+
+if TYPE_CHECKING:
+    from zbus.peer.dispatcher import Dispatcher
+    from zbus.peer.serving import Stop
+
+__all__ = ["as_server", "connected", "made_up_name", "serve_until_told"]
+
+_QUIET_S = 1.0
+
+
+@contextmanager
+def connected(options: PeerOptions, purpose: str) -> Iterator[Peer]:
+    """A peer for one errand: attached, and gone at the end.
+
+    Raises:
+        BrokerUnreachable: no broker answered in time.
+    """
+    with _notice_of_waiting():
+        peer = connect(options.endpoint, made_up_name(purpose), timeout=connect_time(options))
+    with peer:
+        yield peer
+
+
+def as_server(
+    options: PeerOptions, dispatcher: Dispatcher, name: str | None, handlers: int
+) -> Attachment:
+    """How to attach as a server; None is a made-up name."""
+    return Attachment(
+        endpoint=options.endpoint,
+        name=name or made_up_name("serve"),
+        dispatcher=dispatcher,
+        role="server",
+        timeout=connect_time(options),
+        limits=SessionLimits(handlers=handlers),
+    )
+
+
+def serve_until_told(
+    how: Attachment,
+    ready: Callable[[Peer], None],
+    stop: Stop | None = None,
+    *,
+    drain_s: float,
+) -> Left:
+    """Attach, call ``ready``, serve until a signal or ``stop``, and drain; what was left. A
+    second Ctrl-C is the end of this process."""
+    from zbus.peer.serving import stay
+
+    with _notice_of_waiting() as end_notice:
+
+        def attached(peer: Peer) -> None:
+            end_notice()
+            ready(peer)
+
+        try:
+            return stay(how, attached, stop, drain=drain_s)
+        except KeyboardInterrupt:
+            # No thread of a handler that hangs may hold us up any longer.
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+
+
+def made_up_name(purpose: str) -> str:
+    """A name for this process that no other has, and that tells what it is."""
+    return f"zbus-{purpose}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+@contextmanager
+def _notice_of_waiting() -> Iterator[Callable[[], None]]:
+    """Tell whoever looks at the terminal why nothing happens, should this take a second, and
+    what is given has not been called by then."""
+    text = "zbus: waiting for a broker to answer"
+    notice = threading.Timer(_QUIET_S, click.echo, (text,), {"err": True})
+    notice.daemon = True
+    if is_terminal(sys.stderr):
+        notice.start()
+    try:
+        yield notice.cancel
+    finally:
+        notice.cancel()
