@@ -134,6 +134,7 @@ def test_every_setting_reaches_the_settings(tmp_path: Path) -> None:
         "log.level": '"debug"',
         "log.format": '"text"',
         "limits.outbox": '"65MiB"',
+        "broker.spin": '"0s"',
     }
     for setting in SETTINGS:
         kind = type(setting.form).__name__

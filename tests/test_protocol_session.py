@@ -287,13 +287,14 @@ def test_pushes_are_refused_at_their_bound() -> None:
         one.push("t", b"3")
 
 
-def test_topics_that_were_withdrawn_are_refused() -> None:
-    """A request is told so, a push goes back to its sender (spec 5.5, 7.3)."""
+def test_what_crosses_a_withdrawal_goes_to_another() -> None:
+    """A request comes again, so that the broker can give it to another server or say that there
+    is none; a push goes back to its sender (spec 5.5, 7.3; P18)."""
     one = opened("t")
     one.serve([], ["t"], 0.0)
     (fault,) = sent(hear(one, ITEMS["request"]))
     assert isinstance(fault, Fault)
-    assert fault.code == NoHandler.number
+    assert (fault.code, fault.executed) == (AGAIN, 0)
     assert hear(one, ITEMS["push"]) == []
     assert sent(one.tick(0.1)) == [Credit("f", 1, "t", 0, 0, False)]
 

@@ -14,7 +14,7 @@ from zbus.errors import (
     TargetLost,
 )
 from zbus.protocol.effect import Asked, Lane, Route, Send
-from zbus.protocol.message import AGAIN, Cancel, Fault, Key, Parcel, Reply, Request
+from zbus.protocol.message import AGAIN, Cancel, Fault, Flag, Key, Parcel, Reply, Request
 from zbus.protocol.roster import Peer
 
 # -- routing -----------------------------------------------------------------------------------
@@ -240,3 +240,11 @@ def test_the_broker_answers_its_own_topics() -> None:
     assert fault_of(board.said(lambda e: refuse(Key("e", 1, 2), NoHandler(), e))).executed == 0
     assert board.said(lambda e: refuse(Key("e", 1, 2), NoHandler(), e)) == []
     assert board.said(lambda e: answer(Key("x", 1, 2), b"", (), e)) == []
+
+
+def test_only_the_broker_asks_whether_an_id_is_known() -> None:
+    """A source that sets ASK itself is served as if it had not (spec 4.5)."""
+    board = Board()
+    engine, _ = board.peer("e"), board.peer("s", "t")
+    to, item = asked_of(board.ask(engine, 1, flags=int(Flag.ASK)))
+    assert (to, item.flags) == ("s", 0)

@@ -27,13 +27,14 @@ ROOMS = {
     4: "protocol.broker protocol.session",
     5: (
         "broker.forms broker.lines broker.origins broker.sections broker.units"
-        " peer.arrays peer.body peer.call peer.coroutines peer.dispatcher peer.packing peer.pool"
-        " peer.rota peer.unpacking"
-        " transport.address transport.bell transport.endpoints transport.profile transport.sockets transport.turn"
+        " peer.arguments peer.arrays peer.body peer.call peer.coroutines peer.dispatcher"
+        " peer.packing peer.pool peer.rota peer.unpacking"
+        " transport.address transport.bell transport.endpoints transport.profile transport.sockets"
+        " transport.turn"
     ),
     6: (
         "broker.instance broker.logs broker.notify broker.sample broker.settings broker.status"
-        " peer.driver peer.link peer.naming"
+        " peer.counters peer.driver peer.link peer.naming"
     ),
     7: "broker.daemon broker.life peer.aio peer.channel peer.peer peer.serving",
     9: (

@@ -1,4 +1,4 @@
-"""zbus: a message bus over ZeroMQ whose every request ends in exactly one outcome, on time.
+"""The bus itself: zbus, a message bus over ZeroMQ whose every request ends once and on time.
 
 This is the face: names, and nothing else. ``zbus.aio`` is the same bus awaited, ``zbus.testing``
 is for those who test their handlers, and ``zbus.errors`` has every error.
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         HandlerError,
         NameTaken,
         NoHandler,
-        NotAuthorized,
         NoTarget,
+        NotAuthorized,
         Overloaded,
         RequestError,
         RequestTimeout,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from zbus.peer.dispatcher import Dispatcher, Incoming
     from zbus.peer.peer import Peer, connect
     from zbus.peer.serving import serve
+    from zbus.protocol.session import SessionLimits
 
 __all__ = [
     "Backpressure",
@@ -63,6 +64,7 @@ __all__ = [
     "Peer",
     "RequestError",
     "RequestTimeout",
+    "SessionLimits",
     "Superseded",
     "TargetLost",
     "TooLarge",
@@ -77,6 +79,7 @@ _HOMES = {
     "Dispatcher": "zbus.peer.dispatcher",
     "Incoming": "zbus.peer.dispatcher",
     "Peer": "zbus.peer.peer",
+    "SessionLimits": "zbus.protocol.session",
     "connect": "zbus.peer.peer",
     "serve": "zbus.peer.serving",
 }

@@ -129,9 +129,6 @@ def _rebuild(
     return kind(what, executed=executed, retry_after_s=retry_after_s)
 
 
-# -- the caller is at fault: you asked for what cannot be ---------------------------------
-
-
 class CallerError(ZbusError):
     """You asked for something that this call, state or configuration does not allow."""
 
@@ -220,9 +217,6 @@ class Backpressure(CallerError):
     exit_code = 7
     summary = "too many pushes wait to be taken"
     remedy = "Push more slowly, or wait with flush()."
-
-
-# -- a request that ended without a reply -------------------------------------------------
 
 
 class RequestError(ZbusError):
@@ -366,9 +360,6 @@ class BadReply(TargetError):
     default_executed = Executed.YES
     summary = "the handler returned what cannot be sent"
     remedy = "Mend the handler: return plain values within the size limit."
-
-
-# -- the protocol was broken, or we have a bug --------------------------------------------
 
 
 class ProtocolError(ZbusError):

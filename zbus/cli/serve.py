@@ -7,7 +7,8 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,8 @@ def command(options: _Options) -> int:
         sys.stdout.flush()
 
     how = as_server(options, dispatcher, options.name, options.handlers)
-    left = serve_until_told(how, ready, drain_s=options.drain_s)
+    with nullcontext() if options.function is not None else _failures_in_one_line():
+        left = serve_until_told(how, ready, drain_s=options.drain_s)
     if not any(left):
         return 0
     counts = ", ".join(f"{count} {what}" for what, count in left._asdict().items() if count)
@@ -100,7 +102,6 @@ def _handler(options: _Options) -> Callable[..., Any]:
         raise click.UsageError("Give one of --echo, --exec CMD and MODULE:FUNCTION.")
     if options.function is not None:
         return found_function(options.function)
-    logging.getLogger("zbus.handler").addFilter(_without_traceback)
     return echo if options.program is None else Program(_words(options.program))
 
 
@@ -136,6 +137,16 @@ def found_function(text: str) -> Callable[..., Any]:
         raise click.UsageError(f"{text!r:.80} is no function.")
     function: Callable[..., Any] = found
     return function
+
+
+@contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    logger = logging.getLogger("zbus.handler")
+    logger.addFilter(_without_traceback)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_without_traceback)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

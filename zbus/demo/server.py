@@ -109,7 +109,8 @@ def main(words: list[str]) -> None:
         role="server",
         dispatcher=witnessed(ledger, handlers(training, ledger)),
         timeout=REQUEST_S,
-        handlers=plan.engines + 4,  # each engine waits for a round, and the story for news
+        # Each engine waits for a round, and the story for news.
+        limits=zbus.SessionLimits(handlers=plan.engines + 4),
     )
     witness = Witness(peer, ledger)
     threading.Thread(target=train, args=(training, plan, witness), daemon=True).start()

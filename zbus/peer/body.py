@@ -1,4 +1,4 @@
-"""Bodies to bytes and back: MessagePack with a closed set of extension types (spec section 8).
+"""Bodies to bytes and back: MessagePack with a closed set of extension types (spec section 12).
 
 Rules of this room:
 
@@ -9,7 +9,7 @@ Rules of this room:
   value or ``Malformed``. No pickle, ever.
 * Long buffers and texts are frames of their own. Buffers are not copied, so they must not be
   changed until the request has ended. The rest is the *packed* part. Where that is too large for
-  an item, the body is empty and the packed part is the first frame (spec 8.2).
+  an item, the body is empty and the packed part is the first frame (spec 12.1).
 * Decoded values can take 75 times the memory of their packed part, so ``PACKED_MAX_BYTES``
   bounds it on both sides. Frames need no such bound; the bus bounds the whole.
 * Keys of dicts and elements of sets may be any value here that Python can hash.

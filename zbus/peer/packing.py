@@ -33,7 +33,7 @@ _MARKS_SHOWN = 8
 
 
 class Code(enum.IntEnum):
-    """The extension types (spec 8.3). The content of each is MessagePack, but INTEGER's."""
+    """The extension types (spec 12.3). The content of each is MessagePack, but INTEGER's."""
 
     TUPLE = 1
     SET = 2

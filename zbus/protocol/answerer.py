@@ -43,6 +43,7 @@ class Answerer:
         self.started = 0
         self.repeats = 0
         self.refused = 0
+        self.withdrawn: frozenset[str] = frozenset()
         self._window = window
 
     def asked(
@@ -98,6 +99,10 @@ class Answerer:
     ) -> Fault | None:
         if item.flags & _ASK:
             return _bare_fault(key, UNKNOWN_ID)
+        if item.topic in self.withdrawn:
+            # It was on its way when we said that we serve this no longer; the broker knows by
+            # now, and gives it to another, or says itself that there is none.
+            return _bare_fault(key, AGAIN)
         if item.topic not in topics:
             return fault_item(key, NoHandler(f'no handler for "{item.topic}" here'))
         if self.memory.outdated(key):

@@ -58,8 +58,12 @@ _PROBE_AFTER = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
-    """What one peer bounds on its own side; the broker's Welcome may bound it further."""
+    """What one peer bounds on its own side; the broker's Welcome may bound it further.
 
+    ``handlers`` is how many sync handlers run at once, which the session leaves to its shell.
+    """
+
+    handlers: int = 8
     window: int = 1_024
     remembered: int = 65_536
     remembered_bytes: int = 67_108_864
@@ -223,6 +227,7 @@ class Session:
         _checked(topics)
         self._topics.clear()
         self._topics.update(topics)
+        self.answerer.withdrawn = (self.answerer.withdrawn | {*item.withdrawn}) - {*topics}
         if self.state is State.OPEN:
             effects.append(Send(TO_BROKER, Parcel(item)))
         return self._said(effects, now)

@@ -90,8 +90,9 @@ class Switchboard:
             if left_ms <= 0:
                 self._again(_key(item), origin, _STALLED_RETRY_MS, effects)
                 return
-            item = with_ttl(item, left_ms)
-            parcel = Parcel(item, parcel.frames)
+            parcel = Parcel(with_ttl(item, left_ms), parcel.frames)
+        if item.flags & _ASK:
+            parcel = self._marked(parcel, asking=False)  # only a broker asks (spec 4.5)
         known = origin.asked.get(item.number)
         if known is not None:
             self._repeat(known, parcel, effects)
