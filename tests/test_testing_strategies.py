@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
@@ -19,6 +20,7 @@ from zbus.protocol.limits import FRAMES_MAX, NAME_MAX
 from zbus.protocol.message import AGAIN, UNKNOWN_ID, Cause, Flag, Item, Parcel, Push, Reply, Request
 from zbus.protocol.topics import is_name, is_reserved
 from zbus.testing import strategies as zst
+from zbus.testing.faults import PERFECT, Faults
 
 ONE_PER_KIND = [
     zst.hellos, zst.welcomes, zst.heartbeats, zst.byes, zst.requests, zst.replies,
@@ -183,3 +185,16 @@ def test_messages_are_not_all_alike() -> None:
     )
     assert len(counts) == 4
     assert min(counts.values()) >= 5, counts
+
+
+# -- simulations ----------------------------------------------------------------------------
+
+
+def test_faults_reach_every_kind() -> None:
+    """None at all, and each kind of fault that chance may decide, come up."""
+    drawn = list(seen(zst.faults(), lambda faults: faults))
+    assert PERFECT in drawn
+    for kind in fields(Faults):
+        values = {getattr(faults, kind.name) for faults in drawn}
+        untried = {"delay_min_s", "cut_breaks_s", "frame_max_bytes"}
+        assert len(values) > 1 or kind.name in untried, kind.name

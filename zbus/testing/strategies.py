@@ -20,7 +20,7 @@ Example::
 from __future__ import annotations
 
 import string
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -50,6 +50,7 @@ from zbus.protocol.message import (
     as_text,
 )
 from zbus.protocol.topics import is_reserved
+from zbus.testing.faults import Faults
 from zbus.testing.hostile import Message, hostile, malformed
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "cancels",
     "credit_items",
     "fault_items",
+    "faults",
     "frames",
     "heartbeats",
     "hellos",
@@ -88,6 +90,22 @@ _INLINE = st.binary(max_size=64)
 _FRAMES: SearchStrategy[Frames] = st.lists(st.binary(max_size=64), max_size=4).map(tuple)
 
 
+_FAULTS: dict[str, SearchStrategy[float]] = {
+    "delay_max_s": st.sampled_from([0.001, 0.02]),
+    "slow_probability": st.just(0.02),
+    "slow_max_s": st.sampled_from([0.01, 0.5, 3.0]),
+    "connect_max_s": st.sampled_from([0.05, 1.0]),
+    "break_probability": st.sampled_from([0.0005, 0.005, 0.03]),
+    "vanish_probability": st.just(0.7),
+    "notice_max_s": st.sampled_from([0.01, 0.5]),
+    "half_open_probability": st.just(0.1),
+    "half_open_s": st.sampled_from([1.0, 15.0]),
+    "full_probability": st.sampled_from([0.001, 0.05]),
+    "send_mark": st.sampled_from([1, 4]),
+    "receive_mark": st.sampled_from([1, 10]),
+}
+
+
 # -- words --------------------------------------------------------------------------------
 
 
@@ -105,6 +123,13 @@ def topics() -> SearchStrategy[str]:
 def seeds() -> SearchStrategy[int]:
     """Seeds of a simulation, such as ``17``: ``Bus(seed=seed)`` repeats byte for byte."""
     return st.integers(0, 2**64 - 1)
+
+
+def faults() -> SearchStrategy[Faults]:
+    """What goes wrong in a simulated network, such as ``Faults(break_probability=0.005)``; at its
+    simplest nothing."""
+    chosen: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries({}, optional=_FAULTS)
+    return chosen.map(lambda odd: Faults(**odd))
 
 
 def bodies() -> SearchStrategy[Body]:
