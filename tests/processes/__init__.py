@@ -1,0 +1,1 @@
+"""Real processes for the tests that need them: a broker, actors, their ledgers."""
