@@ -118,6 +118,9 @@ def test_p02_begun_too_late() -> None:
     assert broken(case_of(late, harms=(harm("stop", "e1", 11.0, 17.0),))) == []
     cut = Disturbance("cut", ("broker", "s1"), 11.0, 17.0)
     assert broken(case_of(late, harms=(cut,))) == []
+    stop, cut = harm("stop", "s1", 10.0, 16.0), Disturbance("cut", ("broker", "s1"), 15.5, 17.0)
+    assert broken(case_of(late, harms=(stop, cut))) == []
+    assert broken(case_of(late, harms=(cut,))) == ["P2"]
 
 
 def test_p03_not_told_at_once() -> None:

@@ -94,6 +94,16 @@ def test_no_more_run_at_once_than_there_are_hands() -> None:
     assert any(isinstance(result, RequestTimeout) for _, result in shop.ends)
 
 
+def test_any_number_may_be_too_late() -> None:
+    """Each ends, however many wait behind each other."""
+    shop = Workshop(Pace(least_s=1.0, most_s=1.0, hands=1))
+    for _ in range(3_000):
+        shop.submit(left_s=0.5)
+    shop.stage.pass_time(5.0)
+    assert len(shop.ends) == 3_000
+    assert len(shop.begun()) == 1
+
+
 def test_pushes_of_a_lane_run_one_after_the_other() -> None:
     """Those of another lane beside them, and they need no hand."""
     shop = Workshop(Pace(least_s=1.0, most_s=1.0, hands=1))

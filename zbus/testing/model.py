@@ -153,16 +153,19 @@ def _held_s(asked: Asked, begun: Begun, case: Case) -> float:
     """How long this request may have been held on its way without anybody knowing: in the
     sockets of a source or a broker that was stopped, in the network while that was cut, and at a
     handler that was stopped for so short a time that it is none (spec 8.5)."""
-    unseen_s = case.heartbeat_s / BEATS_WHEN_BUSY + 2 * _STALL_SLACK_S
-    held_s = 0.0
+    names = {asked.life.name, begun.life.name, "broker"}
+    held_s = {"cut": 0.0, "stop": 0.0}
+    stopped_s = 0.0
     for harm in case.disturbances:
-        overlap_s = harm.overlap_s(asked.at, begun.at)
-        on_the_way = {asked.life.name, begun.life.name, "broker"}.intersection(harm.who)
-        if harm.kind == "stop" and begun.life.name in harm.who:
-            held_s += min(overlap_s, unseen_s)
-        elif harm.kind in {"stop", "cut"} and on_the_way:
-            held_s += overlap_s
-    return held_s
+        if harm.kind in held_s and not names.isdisjoint(harm.who):
+            overlap_s = harm.overlap_s(asked.at, begun.at)
+            held_s[harm.kind] += overlap_s
+            stopped_s += overlap_s if begun.life.name in harm.who and harm.kind == "stop" else 0.0
+    if not held_s["cut"]:
+        # A handler knows of its stop, unless a cut kept from it what had waited for it.
+        unseen_s = case.heartbeat_s / BEATS_WHEN_BUSY + 2 * _STALL_SLACK_S
+        held_s["stop"] -= max(0.0, stopped_s - unseen_s)
+    return sum(held_s.values())
 
 
 def _p3_told_at_once(asked: Asked, case: Case) -> Iterator[str]:
