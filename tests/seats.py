@@ -9,15 +9,18 @@ Rules of this room:
 
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from brokers import HereBroker, Servant, broker, serving, threads, until
+from brokers import BOUND_S, HereBroker, Servant, broker, serving, threads, until
 
 from zbus.errors import Cancelled, ClosedError, ZbusError
 from zbus.peer.body import encode_body
@@ -33,6 +36,10 @@ LONG_S = 30.0
 """A heartbeat under which no periodic turn comes to anybody's rescue."""
 SOON_S = 2.0
 """What is not woken up takes longer than this under LONG_S."""
+
+
+class Told(BaseException):
+    """What a signal's handler raises."""
 
 
 class ActedNetwork:
@@ -96,6 +103,8 @@ class ActedLink:
         self.closed = 0
         self.mended = 0
         self.fault: BaseException | None = None
+        self.fault_in = ""
+        """The thread in which a turn raises the fault; in each of them if empty."""
 
     def ask(self, slot: Slot) -> Callable[[Link, float], int]:
         def begin(_link: Link, _now: float) -> int:
@@ -122,7 +131,7 @@ class ActedLink:
 
     def step(self, now: float) -> bool:
         self.turns[threading.current_thread().name] += 1
-        if self.fault is not None:
+        if self.fault is not None and self.fault_in in ("", threading.current_thread().name):
             raise self.fault
         while self.replies:
             self.session.asker.pop(self.replies.popleft())(ClosedError("a reply"))
@@ -263,3 +272,31 @@ def bench_at(place: Path, heartbeat_s: float) -> Iterator[Bench]:
         finally:
             bench.seat.driver.stop()
     assert threads() <= {"zbus-callbacks"}
+
+
+def among_others(seat: Seat, over: threading.Event) -> list[Outcome | None]:
+    """What another thread does while this one leads, or after it did not come to that."""
+    until(lambda: seat.driver._leader is not None or over.is_set(), "a leader")
+    for number in (1, 2):
+        seat.push("note", number)
+    slot = seat.submit("echo", 1, LONG_S)
+    outcomes: list[Outcome | None] = [seat.request("echo", 2, LONG_S) for _ in range(2)]
+    assert slot.wait(BOUND_S)
+    return [*outcomes, slot.outcome]
+
+
+def raising_at(moment: int, where: Counter[str]) -> list[str]:
+    """Raise in this thread at the n-th place in zbus where Python looks for signals: where a
+    function begins, and where a call into C has returned."""
+    places = itertools.count()
+    struck: list[str] = []
+
+    def look(frame: FrameType, event: str, _argument: object) -> None:
+        place = Path(frame.f_code.co_filename)
+        if event in {"call", "c_return"} and "zbus" in place.parts and next(places) == moment:
+            struck.append(place.name)
+            where[place.name] += 1
+            raise Told
+
+    sys.setprofile(look)
+    return struck

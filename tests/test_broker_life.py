@@ -131,7 +131,8 @@ def test_an_idle_broker_sleeps_until_the_watchdog_is_due(
     slept = [timeout for timeout in network.slept if timeout is not None]
     if watched:
         assert len(slept) == 5
-        assert all(timeout <= WATCHDOG_S / 2 for timeout in slept)
+        longest_s = WATCHDOG_S / 2 + 1e-6  # instants are sums of floats
+        assert all(timeout <= longest_s for timeout in slept)
     else:
         assert all(timeout > 60.0 for timeout in slept)
     assert network.woken == 1

@@ -35,7 +35,7 @@ def test_a_fault_that_is_out_of_date_is_told() -> None:
     assert " times" in out_of_date(replace(one, old="self"))
     assert "no zbus/nowhere.py" in out_of_date(replace(one, file="nowhere.py"))
     assert "no tests/test_no.py" in out_of_date(replace(one, killers=("test_no.py",)))
-    assert chosen(["deadlines"]) == [m for m in MUTANTS if m.file.endswith("deadlines.py")]
+    assert chosen(["deadlines.py"]) == [m for m in MUTANTS if m.file.endswith("deadlines.py")]
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import sys
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from brokers import BOUND_S, ended, in_a_thread, until
-from seats import LONG_S, SOON_S, Acted, Bench, Seat, bench_at
+from seats import LONG_S, SOON_S, Acted, Bench, Told, among_others, bench_at, raising_at
 
 from zbus.errors import (
     Backpressure,
@@ -34,11 +33,6 @@ from zbus.peer.driver import Slot
 from zbus.peer.link import Link
 from zbus.protocol.effect import Outcome
 from zbus.protocol.message import Parcel
-
-
-class Told(BaseException):
-    """What a signal's handler raises."""
-
 
 # -- an acted link: what happens when is the test's to say --------------------------------------
 
@@ -128,7 +122,14 @@ def test_a_stop_waits_for_the_leader_before_it_closes_the_network(acted: Acted) 
     although the I/O thread stands by for a long beat."""
     acted.leading()
     began = time.monotonic()
-    acted.driver.stop()
+    with acted.network.held_up():
+        stopper, _ = in_a_thread(acted.driver.stop)
+        until(lambda: not acted.driver.is_running, "it stops")
+        acted.driver._thread.join(SOON_S)
+        assert not acted.driver._thread.is_alive()
+        assert stopper.is_alive(), "it waits for the leader"
+        assert acted.network.closed == 0
+    ended(stopper)
     assert time.monotonic() - began < SOON_S
     acted.joined()
     assert isinstance(acted.outcomes[-1], Cancelled)
@@ -178,6 +179,30 @@ def test_a_bug_in_a_turn_ends_everything_and_leaves_nobody_waiting(
     assert not acted.driver.is_running
     acted.driver.stop()
     assert acted.network.closed == 1
+
+
+@pytest.mark.parametrize("error", [Told(), ValueError("of a signal's handler")])
+def test_what_is_raised_in_the_main_thread_is_its_own(acted: Acted, error: BaseException) -> None:
+    """It may be a signal's handler's: the link is mended, and the I/O thread takes over what is
+    left, for the driver goes on."""
+    acted.alone()
+    acted.link.fault, acted.link.fault_in = error, threading.current_thread().name
+    slot = Slot(time.monotonic() + LONG_S)
+
+    def disturb() -> None:
+        until(lambda: acted.sleepers() == ["MainThread"], "it leads")
+        acted.beat()
+
+    disturber, _ = in_a_thread(disturb)
+    with pytest.raises(type(error)):
+        acted.driver.converse(acted.link.ask(slot), slot)
+    ended(disturber)
+    assert acted.link.mended == 1
+    assert acted.driver.is_running
+    until(lambda: acted.sleepers() == ["zbus-io"], "the I/O thread")
+    acted.link.replies.append(1)
+    acted.network.wake()
+    assert slot.wait(SOON_S)
 
 
 def test_a_bug_in_ending_everything_still_hangs_nobody(
@@ -555,31 +580,3 @@ def test_whatever_a_signal_interrupts_in_a_leader_is_said_again(slow_beat: Bench
     assert {"driver.py", "link.py", "turn.py", "session.py", "sockets.py"} <= where.keys()
     assert slow_beat.taken == [1, 2] * moment
     assert seat.driver.is_running
-
-
-def among_others(seat: Seat, over: threading.Event) -> list[Outcome | None]:
-    """What another thread does while this one leads, or after it did not come to that."""
-    until(lambda: seat.driver._leader is not None or over.is_set(), "a leader")
-    for number in (1, 2):
-        seat.push("note", number)
-    slot = seat.submit("echo", 1, LONG_S)
-    outcomes: list[Outcome | None] = [seat.request("echo", 2, LONG_S) for _ in range(2)]
-    assert slot.wait(BOUND_S)
-    return [*outcomes, slot.outcome]
-
-
-def raising_at(moment: int, where: Counter[str]) -> list[str]:
-    """Raise in this thread at the n-th place in zbus where Python looks for signals: where a
-    function begins, and where a call into C has returned."""
-    places = itertools.count()
-    struck: list[str] = []
-
-    def look(frame: FrameType, event: str, _argument: object) -> None:
-        place = Path(frame.f_code.co_filename)
-        if event in {"call", "c_return"} and "zbus" in place.parts and next(places) == moment:
-            struck.append(place.name)
-            where[place.name] += 1
-            raise Told
-
-    sys.setprofile(look)
-    return struck

@@ -116,9 +116,10 @@ def test_a_stopped_process_does_nothing_until_it_is_continued() -> None:
     assert actor.is_running
     assert happened == [pytest.approx(4.0, abs=0.06)]
     assert len(actor.turns) > before
-    assert stage.stopped_s("a", 0.0, 10.0) == pytest.approx(3.0, abs=0.06)
-    assert stage.stopped_s("a", 1.5, 2.0) == pytest.approx(0.5)
-    assert stage.stopped_s("b", 0.0, 10.0) == 0.0
+    (stop,) = stage.disturbances
+    assert (stop.kind, stop.who, stop.since) == ("stop", ("a",), 1.0)
+    assert stop.overlap_s(0.0, 10.0) == pytest.approx(3.0, abs=0.06)
+    assert stop.overlap_s(1.5, 2.0) == pytest.approx(0.5)
 
 
 def test_a_stop_is_longer_for_its_sockets_than_for_the_process() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from zbus.peer.dispatcher import Dispatcher
 from zbus.testing.bus import Bus
-from zbus.testing.tally import ERRORS, EXECUTED, FAULTS, Tally
+from zbus.testing.tally import ERRORS, EXECUTED, FAULTS, REFUSED, Tally
 
 
 def test_nothing_seen_is_everything_missing() -> None:
     """A run that did nothing is vacuous in every respect."""
     missing = list(Tally().missing())
-    assert len(missing) == len(FAULTS) + len(ERRORS) + len(EXECUTED)
+    assert len(missing) == len(FAULTS) + len(ERRORS) + len(REFUSED) + len(EXECUTED)
     assert "fault: vanish" in missing
     assert "error: TargetLost" in missing
     assert "executed: yes" in missing

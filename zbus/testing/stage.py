@@ -127,14 +127,6 @@ class Stage:
                 disturbance.until = min(disturbance.until, self.clock.now)
         self.fabric.heal()
 
-    def stopped_s(self, name: str, since: float, until: float) -> float:
-        """How long a process was stopped between two true times."""
-        return sum(
-            disturbance.overlap_s(since, until)
-            for disturbance in self.disturbances
-            if disturbance.kind == "stop" and name in disturbance.who
-        )
-
     def _next_at(self) -> float:
         at = min([actor.due for actor in self.actors.values()], default=math.inf)
         for event_at in (self.fabric.next_at(), self.timeline.next_at()):

@@ -16,7 +16,7 @@ from zbus.errors import ZbusError
 from zbus.protocol.message import Parcel
 from zbus.testing.bus import Bus
 
-__all__ = ["ERRORS", "EXECUTED", "FAULTS", "Tally"]
+__all__ = ["ERRORS", "EXECUTED", "FAULTS", "REFUSED", "Tally"]
 
 FAULTS = (
     "break",
@@ -49,6 +49,8 @@ ERRORS = (
     "TargetLost",
 )
 """How a request can end without a reply, where all peers keep the rules."""
+REFUSED = ("Backpressure", "Overloaded", "TooLarge")
+"""What a call can raise at once."""
 EXECUTED = ("maybe", "no", "yes")
 
 
@@ -87,6 +89,7 @@ class Tally:
         """What should have been seen and was not."""
         yield from (f"fault: {name}" for name in FAULTS if not self.happened[name])
         yield from (f"error: {name}" for name in ERRORS if not self.outcomes[name])
+        yield from (f"refused: {name}" for name in REFUSED if not self.refused[name])
         yield from (f"executed: {name}" for name in EXECUTED if not self.executed[name])
 
     def lines(self) -> Iterator[str]:
