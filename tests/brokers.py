@@ -151,6 +151,10 @@ class Servant:
         self.dispatcher.add("note", self.taken.append)
         self.dispatcher.add("wait", lambda body: self.go_on.wait(BOUND_S))
 
+    def is_told(self, which: int = 0) -> bool:
+        """Whether a handler that was held knows that its caller gave up, before its time is up."""
+        return self.held[which].cancelled and self.held[which].remaining() > 0.0
+
     def _hold(self, body: Any, request: Incoming) -> Any:
         self.held.append(request)
         until = time.monotonic() + request.remaining() + 0.2  # later than its caller's time

@@ -63,6 +63,7 @@ wait "$child"
 
 INNER = """\
 set -eu
+export PATH="$PATH:/usr/sbin:/sbin"
 stage=$1 area=$1/area root=$1/area/root
 mount --make-rprivate /
 mkdir "$area/upper" "$area/work" "$root"

@@ -108,8 +108,24 @@ def test_close_says_what_it_left(here: HereBroker, servant: Servant) -> None:
     assert [type(outcomes[0]) for outcomes in asked] == [Cancelled] * 3
     assert channel.counters().dropped == 2
     assert channel.close(BOUND_S) == Left(3, 1, 2)
+    assert channel not in room._channels
     handlers.go_on.set()
     other.close(0.0)
+
+
+def test_the_last_words_of_handlers_are_heard(here: HereBroker, channel: Channel) -> None:
+    """Who had to be left is told so by us, and not by the broker as the loss of a peer."""
+    servant = Servant()
+    how = Attachment(endpoint=here.backend, dispatcher=servant.dispatcher, role="server")
+    server = attach(how)
+    server._link.on_finished = lambda: None  # the I/O thread says it when it turns next
+    channel.converse(channel.prepare_probe("hold", BOUND_S))
+    asked = [begin(channel, "hold") for _ in range(3)]
+    until(lambda: len(servant.held) == 3, "all run")
+    assert server.close(0.05) == Left(0, 3, 0)
+    until(lambda: all(asked), "their ends")
+    assert [type(outcomes[0]) for outcomes in asked] == [Cancelled] * 3
+    servant.go_on.set()
 
 
 def test_after_close_every_call_says_so(here: HereBroker, channel: Channel) -> None:

@@ -373,7 +373,7 @@ def test_the_wheel_holds_the_whole_package(tmp_path: Path) -> None:
     assert packed == package_files()
     asked = subprocess.run(
         [sys.executable, "-c", "import zbus.errors; print(zbus.errors.__file__)"],
-        cwd=tmp_path,
+        cwd=site,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,

@@ -325,7 +325,7 @@ def test_a_cancelled_task_tells_the_handler(here: HereBroker, servant: Servant, 
                 started.cancel()
             with pytest.raises((asyncio.CancelledError, asyncio.TimeoutError)):
                 await started
-            await eventually(lambda: servant.held[0].cancelled)
+            await eventually(lambda: servant.is_told())
             assert bus.counters().open_requests == 0
 
     in_a_loop(work)
@@ -397,6 +397,7 @@ def test_a_loop_may_be_closed_before_the_peer(here: HereBroker, servant: Servant
         servant.go_on.set()
         await eventually(lambda: bus.counters().open_requests == 0)
         assert await bus.flush(timeout=BOUND_S) == 0
+        assert await bus.request("echo", 1, timeout=BOUND_S) == 1
         await bus.close()
 
     bus = in_a_loop(first)
@@ -428,11 +429,11 @@ def test_flush_is_woken_by_the_last_push(here: HereBroker, servant: Servant) -> 
         async with connect(here.frontend) as bus:
             await bus.push("wait", 1)
             assert await bus.flush(timeout=0.05) == 1
+            assert bus._channel._link._settlements == {}
             waiting = asyncio.create_task(bus.flush(timeout=BOUND_S))
             await asyncio.sleep(0.01)
             servant.go_on.set()
             assert await waiting == 0
-            assert bus._channel._link._settlements == {}
 
     in_a_loop(work)
 

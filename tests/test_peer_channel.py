@@ -45,7 +45,8 @@ from zbus.errors import (
 )
 from zbus.peer.channel import Attachment, Channel, attach, value_of
 from zbus.peer.dispatcher import Dispatcher, Incoming
-from zbus.protocol.session import SessionLimits
+from zbus.peer.driver import Driver
+from zbus.protocol.session import SessionLimits, State
 
 pytestmark = pytest.mark.real
 
@@ -130,6 +131,22 @@ def test_a_broker_that_refuses_is_quoted_at_once(
     assert descriptors() == open_before
     owner.close(0.0)
     assert threads() == set()
+
+
+def test_who_is_taken_in_and_sent_away_at_once_is_told(
+    here: HereBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not attached when ``attach`` could return."""
+    start = Driver.start
+
+    def start_and_end(driver: Driver) -> None:
+        start(driver)
+        until(lambda: driver._link.session.state is State.OPEN, "it is taken in")
+        driver.call(lambda link, now: link.fail(Superseded(), now))
+
+    monkeypatch.setattr(Driver, "start", start_and_end)
+    with pytest.raises(Superseded):
+        attach(Attachment(endpoint=here.frontend))
 
 
 def test_a_full_broker_is_tried_until_the_time_is_up(runtime_dir: Path) -> None:
@@ -391,7 +408,7 @@ def test_a_signal_that_raises_ends_a_followers_wait(here: HereBroker, servant: S
         ended(thread)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    until(lambda: servant.held[0].cancelled, "the handler is told")
+    until(lambda: servant.is_told(), "the handler is told")
     assert channel.counters().open_requests == 0
     assert ask(channel, "echo", 1) == 1
     channel.close(0.0)

@@ -52,7 +52,7 @@ def test_p07_accepted_is_delivered_dropped_and_queued(acts: list[tuple[str, int]
 def test_each_thing_is_counted_as_itself() -> None:
     """One of each: a request that is open, one that is served, pushes taken, failed, repeated."""
     desk = Desk("serve").attached()
-    push(desk, 2)
+    push(desk, 5)
     desk.turn()
     desk.say(Credit(NAME, EPOCH, "metric", 1, 8, False))
     desk.ask()
@@ -66,10 +66,10 @@ def test_each_thing_is_counted_as_itself() -> None:
     desk.turn()
     desk.after(3.0)  # the broker is silent
     assert counters_of(desk.link) == PeerCounters(
-        accepted=2,
+        accepted=5,
         delivered=1,
         dropped=0,
-        queued=1,
+        queued=4,
         taken=2,
         taken_queued=1,
         push_repeats=3,

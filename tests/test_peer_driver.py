@@ -365,8 +365,8 @@ def test_a_signal_that_raises_ends_the_leaders_wait_and_nobody_elses(slow_beat: 
         assert trouble == [None]
     finally:
         signal.signal(signal.SIGUSR1, before)
-    until(lambda: slow_beat.held[0].cancelled, "the handler is told")
-    assert not slow_beat.held[1].cancelled
+    until(lambda: slow_beat.is_told(), "the handler is told")
+    assert not slow_beat.is_told(1)
     assert seat.driver._leader is None
     began = time.monotonic()
     assert isinstance(seat.request("echo", 3), Parcel)

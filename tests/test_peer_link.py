@@ -319,8 +319,11 @@ def test_mend_attaches_anew_and_ends_what_lost_its_outcome() -> None:
     desk.link.mend(desk.now)
     assert isinstance(desk.outcome(lost), Cancelled)
     assert desk.outcomes[kept] == []
+    assert desk.seen == ["interrupted"]
     desk.turn()
+    desk.items()
     desk.welcome(session=12)
+    assert [item.number for item in desk.items() if isinstance(item, Request)] == [kept]
     desk.say(reply(kept))
     assert isinstance(desk.outcome(kept), Parcel)
 

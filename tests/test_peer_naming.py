@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zbus.errors import InvalidName
-from zbus.peer.naming import default_endpoint, identify
+from zbus.peer.naming import another_life, default_endpoint, identify
 from zbus.protocol.codec import decode, encode
 from zbus.protocol.message import Hello, Parcel, Role
 from zbus.protocol.topics import is_name
@@ -76,6 +76,17 @@ def test_an_epoch_that_is_no_number_is_refused(text: str) -> None:
     """The error names the variable; nothing of it is guessed."""
     with pytest.raises(InvalidName, match="ZBUS_EPOCH"):
         identify("a", Role.ENGINE, {"ZBUS_EPOCH": text})
+
+
+def test_each_start_in_one_process_is_another_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent says the epoch once, and its child may connect twice."""
+    monkeypatch.setenv("ZBUS_EPOCH", "7")
+    lives = [another_life(identify(name, Role.ENGINE)) for name in "aabbab"]
+    assert all(later.epoch > earlier.epoch >= 7 for earlier, later in pairwise(lives))
+    assert [life.name for life in lives] == list("aabbab")
+    monkeypatch.delenv("ZBUS_EPOCH")
+    who = identify("a", Role.ENGINE)
+    assert another_life(who) == who
 
 
 # -- the proof -----------------------------------------------------------------------------

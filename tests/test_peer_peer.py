@@ -230,7 +230,7 @@ def test_a_cancelled_future_gives_its_request_up(servant: Servant, bus: Peer) ->
     assert future.cancelled()
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(BOUND_S)
-    until(lambda: servant.held[0].cancelled, "the handler is told")
+    until(lambda: servant.is_told(), "the handler is told")
     assert bus.counters().open_requests == 0
     done = bus.submit("echo", 1, timeout=BOUND_S)
     assert done.result(BOUND_S) == 1

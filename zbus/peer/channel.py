@@ -278,8 +278,8 @@ class Channel:
     def _close(self, deadline: float) -> Left:
         if self.is_open:
             self._withdraw(deadline)
-        while self.is_open and not self._link.session.idle and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+            while not self._link.session.idle and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
         handlers = 0
         if self._pool is not None:
             handlers = self._pool.close(max(deadline - time.monotonic(), 0.0))

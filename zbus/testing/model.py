@@ -154,18 +154,20 @@ def _held_s(asked: Asked, begun: Begun, case: Case) -> float:
     sockets of a source or a broker that was stopped, in the network while that was cut, and at a
     handler that was stopped for so short a time that it is none (spec 8.5)."""
     names = {asked.life.name, begun.life.name, "broker"}
-    held_s = {"cut": 0.0, "stop": 0.0}
-    stopped_s = 0.0
+    stopped_s = others_s = 0.0
     for harm in case.disturbances:
-        if harm.kind in held_s and not names.isdisjoint(harm.who):
+        if harm.kind in ("cut", "stop") and not names.isdisjoint(harm.who):
             overlap_s = harm.overlap_s(asked.at, begun.at)
-            held_s[harm.kind] += overlap_s
-            stopped_s += overlap_s if begun.life.name in harm.who and harm.kind == "stop" else 0.0
-    if not held_s["cut"]:
-        # A handler knows of its stop, unless a cut kept from it what had waited for it.
+            if harm.kind == "stop" and harm.who == (begun.life.name,):
+                stopped_s += overlap_s
+            else:
+                others_s += overlap_s
+    if not others_s:
+        # A handler knows of its stop, unless a cut, or the stop of another, kept from it what had
+        # waited for it, until it thought nothing of it.
         unseen_s = case.heartbeat_s / BEATS_WHEN_BUSY + 2 * _STALL_SLACK_S
-        held_s["stop"] -= max(0.0, stopped_s - unseen_s)
-    return sum(held_s.values())
+        stopped_s = min(stopped_s, unseen_s)
+    return stopped_s + others_s
 
 
 def _p3_told_at_once(asked: Asked, case: Case) -> Iterator[str]:
