@@ -337,7 +337,8 @@ def test_what_the_page_starts_answers(broker: Machine) -> None:
     pinged = broker.run("/opt/zbus/bin/zbus", "ping")
     assert pinged.returncode == 0, pinged.stderr
     listed = broker.run(
-        *"runuser -u zbus -- env ZBUS_RUNTIME_DIR=/run/zbus /opt/zbus/bin/zbus ls".split()
+        *"/usr/sbin/runuser -u zbus -- env ZBUS_RUNTIME_DIR=/run/zbus".split(),
+        *"/opt/zbus/bin/zbus ls".split(),
     )
     assert re.search(r"\becho\b", listed.stdout), listed.stderr
     assert broker.run("systemctl", "stop", "zbus-engine@echo").returncode == 0
