@@ -184,14 +184,23 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.002)
 
 
-def descriptors() -> int:
-    """How many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
-
-
 def threads() -> set[str]:
-    """The names of the threads that a peer or its handlers may have left."""
+    """The names of the threads of peers, and of their handlers."""
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("zbus")}
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """What the block does leaves neither a descriptor nor a thread (P24). The broker's side of a
+    connection is in this process too, and learns of the end a little later."""
+    opened, running = _descriptors(), set(threading.enumerate())
+    yield
+    until(lambda: _descriptors() <= opened, "no descriptor is left")
+    until(lambda: set(threading.enumerate()) <= running, "no thread is left")
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def in_a_thread(act: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,8 +20,11 @@ from processes.cluster import Cluster
 
 import zbus
 from zbus.broker import life
+from zbus.broker.daemon import Daemon
+from zbus.broker.instance import InstanceLock
 from zbus.broker.sections import BrokerSection, LimitsSection, ListenSection, TimesSection
 from zbus.broker.settings import Settings
+from zbus.errors import AlreadyRunning
 from zbus.protocol.limits import HEADER_MAX_BYTES
 from zbus.transport.sockets import ZmqNetwork
 
@@ -171,6 +175,43 @@ def test_p23_ready_is_said_when_every_socket_can_be_connected(
     assert Witness.heard == ["ready, reached True", "stopping"]
     assert capsys.readouterr().out == "it is ready\n"
     assert not can_be_connected(runtime_dir / "frontend")
+
+
+@pytest.mark.real
+def test_p23_a_place_that_is_held_is_left_untouched(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock comes before everything else: nothing is bound, and nobody's signals are taken."""
+    opened: list[Daemon] = []
+    monkeypatch.setattr(Daemon, "open", opened.append)
+    before = signal.getsignal(signal.SIGTERM)
+    settings = settings_at(runtime_dir)
+    with InstanceLock(settings.broker.runtime_dir), pytest.raises(AlreadyRunning):
+        life.run_broker(settings)
+    assert opened == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.real
+def test_p18_a_signal_is_heeded_from_the_first_socket_on(
+    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, own_signals: None
+) -> None:
+    """Who is told to stop while it binds says goodbye and leaves nothing behind (P24)."""
+    bind = Daemon.open
+
+    def bind_and_be_told(daemon: Daemon) -> None:
+        bind(daemon)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what it does without us would end the tests
+    monkeypatch.setattr(Daemon, "open", bind_and_be_told)
+    disturber = threading.Timer(5.0, os.kill, (os.getpid(), signal.SIGINT))
+    disturber.start()
+    began = time.monotonic()
+    assert life.run_broker(settings_at(runtime_dir)) == 0
+    disturber.cancel()
+    assert time.monotonic() - began < 5.0, "it was not heeded"
+    assert list(runtime_dir.iterdir()) == []
 
 
 # -- as a process --------------------------------------------------------------------------

@@ -19,11 +19,10 @@ from brokers import (
     HereBroker,
     Servant,
     broker,
-    descriptors,
     ended,
     in_a_thread,
+    leaving_nothing,
     serving,
-    threads,
     until,
 )
 
@@ -134,11 +133,8 @@ def test_connect_is_awaited_or_entered_or_made_a_task(here: HereBroker) -> None:
         for each in (bus, one, other):
             await each.close()
 
-    in_a_loop(work)
-    open_before = descriptors()
-    in_a_loop(work)
-    assert descriptors() == open_before
-    assert threads() == set()
+    with leaving_nothing():
+        in_a_loop(work)
 
 
 def test_without_a_broker_it_is_said_in_time(runtime_dir: Path) -> None:
@@ -156,8 +152,8 @@ def test_without_a_broker_it_is_said_in_time(runtime_dir: Path) -> None:
         with pytest.raises(InvalidTimeout):
             await connect(nobody, timeout=math.nan)
 
-    in_a_loop(work)
-    assert threads() == set()
+    with leaving_nothing():
+        in_a_loop(work)
 
 
 def test_who_gives_a_connect_up_gets_no_peer_that_nobody_has(here: HereBroker) -> None:
@@ -174,9 +170,9 @@ def test_who_gives_a_connect_up_gets_no_peer_that_nobody_has(here: HereBroker) -
             if isinstance(outcome, Peer):
                 await outcome.close(drain=0.0)
 
-    in_a_loop(work)
+    with leaving_nothing():
+        in_a_loop(work)
     until(lambda: here.see(lambda daemon: len(daemon.broker.roster)) == 0, "none is attached")
-    until(lambda: threads() == set(), "no thread is left")
 
 
 # -- asking -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -19,9 +20,9 @@ from brokers import (
     HereBroker,
     Servant,
     broker,
-    descriptors,
     ended,
     in_a_thread,
+    leaving_nothing,
     serving,
     threads,
     until,
@@ -91,14 +92,11 @@ def begin(channel: Channel, topic: str, body: Any = None, timeout: float = BOUND
 def test_without_a_broker_it_is_said_in_time_and_nothing_is_left(runtime_dir: Path) -> None:
     """BrokerUnreachable after the timeout; no thread, no descriptor (P24)."""
     how = Attachment(endpoint=f"ipc://{runtime_dir}/nobody", dispatcher=Servant().dispatcher)
-    open_before = descriptors()
     for timeout in (0.05, 0.3):
         began = time.monotonic()
-        with pytest.raises(BrokerUnreachable, match="nobody"):
-            attach(Attachment(endpoint=how.endpoint, timeout=timeout))
-        assert timeout <= time.monotonic() - began < timeout + 1.0
-    assert descriptors() == open_before
-    assert threads() == set()
+        with leaving_nothing(), pytest.raises(BrokerUnreachable, match="nobody"):
+            attach(replace(how, timeout=timeout))
+        assert timeout <= time.monotonic() - began < timeout + 2.0
 
 
 def test_a_broker_that_comes_in_time_is_found(runtime_dir: Path) -> None:
@@ -119,18 +117,17 @@ def test_a_broker_that_refuses_is_quoted_at_once(
     """A name that another can prove to have, an older life, a full broker; nothing is left."""
     monkeypatch.setenv("ZBUS_TOKEN", "secret")
     owner = attach(Attachment(endpoint=here.frontend, name="engine"))
+    owner.push("nobody", 1)
+    until(lambda: here.see(lambda daemon: len(daemon.broker.conveyor.lanes)), "all its sockets")
     monkeypatch.delenv("ZBUS_TOKEN")
-    open_before = descriptors()
-    with pytest.raises(NameTaken):
+    with leaving_nothing(), pytest.raises(NameTaken):
         attach(Attachment(endpoint=here.frontend, name="engine", timeout=BOUND_S))
     monkeypatch.setenv("ZBUS_TOKEN", "secret")
     monkeypatch.setenv("ZBUS_EPOCH", "1")
-    with pytest.raises(Superseded):
+    with leaving_nothing(), pytest.raises(Superseded):
         attach(Attachment(endpoint=here.frontend, name="engine", timeout=BOUND_S))
     assert owner.is_open
-    assert descriptors() == open_before
     owner.close(0.0)
-    assert threads() == set()
 
 
 def test_who_is_taken_in_and_sent_away_at_once_is_told(
@@ -177,11 +174,8 @@ def test_a_wrong_argument_is_refused_and_nothing_is_left(
     here: HereBroker, wrong: dict[str, Any], error: type[ZbusError]
 ) -> None:
     """Before or after there is a socket."""
-    open_before = descriptors()
-    with pytest.raises(error):
+    with leaving_nothing(), pytest.raises(error):
         attach(Attachment(**{"endpoint": here.frontend, **wrong}))
-    assert descriptors() == open_before
-    assert threads() == set()
 
 
 def test_a_child_that_was_given_an_epoch_may_connect_twice(

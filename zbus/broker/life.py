@@ -78,9 +78,9 @@ class _Life:
         self._daemon = Daemon(settings, network, _tokens(), time.monotonic())
 
     def live(self, ready: str) -> int:
-        self._daemon.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
+        self._daemon.open()
         if ready:
             print(ready, flush=True)
         self._notifier.ready("serving")

@@ -109,7 +109,8 @@ class Driver:
         if self._forked:
             return
         with self._lock:
-            self._refuse_reentry()
+            if self._busy:
+                self._refuse()
             if not self._stopped:
                 self._stopped = True
                 self._link.close(self._clock())
@@ -153,10 +154,11 @@ class Driver:
     ) -> T:
         """Do something with the link, from any thread. ``turn`` asks for a turn at once, for
         what only a turn carries further; ``slot`` is whose caller waits in this thread."""
-        self.check()
+        if self._forked:
+            raise ForkedClientError()
         with self._lock:
-            self._refuse_reentry()
-            self.check()
+            if self._busy or self._stopped:
+                self._refuse()
             now = self._clock()
             try:
                 self._busy = True
@@ -298,7 +300,8 @@ class Driver:
 
     def _turn(self) -> float:
         """One turn; in how many seconds the next one is due."""
-        self._refuse_reentry()
+        if self._busy:
+            self._refuse()
         now = self._clock()
         try:
             self._busy = True
@@ -351,8 +354,7 @@ class Driver:
     def _wake(self, begun: bool) -> None:
         """Wake whoever turns: from now on the I/O thread, where something else has begun than
         the leader's request."""
-        others = begun or self._leader is None or len(self._link.session.asker) > 1
-        if self._standby and others:
+        if self._standby and (begun or self._leader is None or len(self._link.session.asker) > 1):
             self._call_off()
         else:
             self._network.wake()
@@ -379,9 +381,10 @@ class Driver:
         finally:
             self._call_off()
 
-    def _refuse_reentry(self) -> None:
+    def _refuse(self) -> None:
         if self._busy:
             raise CallerError("the bus was called by what interrupted another call of this thread")
+        self.check()
 
     def disown(self) -> None:
         """This process is a fork of the one that connected: touch nothing, and say so (P21)."""
