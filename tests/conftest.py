@@ -29,6 +29,9 @@ TEST_S = 120
 SLOW_TEST_S = 300
 """How long a test marked ``slow`` may take."""
 
+NVFLARE_PYTHON = os.environ.get("ZBUS_NVFLARE_PYTHON", "")
+"""An interpreter that has nvflare, for the tests that compare with it."""
+
 for variable in [name for name in os.environ if name.startswith("ZBUS_")]:
     del os.environ[variable]
 

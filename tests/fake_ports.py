@@ -20,6 +20,7 @@ class FakePort:
         self.answers: dict[bytes, Sent] = {}
         self.script: deque[Sent] = deque()
         self.room: int | None = None
+        self.users: dict[bytes, str] = {}
         self.closed = False
 
     def send(self, peer: bytes, frames: Sequence[Frame]) -> Sent:
@@ -32,6 +33,9 @@ class FakePort:
 
     def drain(self, limit: int) -> list[Received]:
         return [self.received.popleft() for _ in range(min(limit, len(self.received)))]
+
+    def user(self, peer: bytes) -> str:
+        return self.users.get(peer, "")
 
     def close(self) -> None:
         self.closed = True

@@ -24,8 +24,9 @@ from brokers import BOUND_S, HereBroker, Servant, broker, serving, threads, unti
 
 from zbus.errors import Cancelled, ClosedError, ZbusError
 from zbus.peer.body import encode_body
-from zbus.peer.driver import Driver, Slot
+from zbus.peer.driver import Driver
 from zbus.peer.link import Link
+from zbus.peer.slot import Slot
 from zbus.protocol.effect import Outcome
 from zbus.protocol.message import Role
 from zbus.protocol.requests import Ask
@@ -93,7 +94,7 @@ class ActedLink:
 
     def __init__(self) -> None:
         self.session = ActedSession()
-        self.serves = False
+        self.is_serving = False
         self.is_flushed = True
         self.replies: deque[int] = deque()
         self.turns: Counter[str] = Counter()

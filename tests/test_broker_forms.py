@@ -10,7 +10,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zbus.broker.forms import Choice, Count, Directory, Duration, Endpoints, Form, Size, Switch
+from zbus.broker.forms import (
+    Choice,
+    Count,
+    Directory,
+    Duration,
+    Endpoints,
+    Form,
+    OptionalPath,
+    Size,
+    Switch,
+)
 
 T = TypeVar("T")
 LENGTH = Duration(0.05, 3600.0)
@@ -149,3 +159,16 @@ def test_any_value_is_read_or_a_value_error(form: Form[object], value: object) -
 def test_every_form_says_what_it_expects(form: Form[object]) -> None:
     """The sentence that ends the message of a wrong value."""
     assert len(form.expected) > 10
+
+
+def test_an_optional_path_is_absolute_or_nothing() -> None:
+    """Nothing is an empty text, in a file as in a flag."""
+    form = OptionalPath("a file")
+    assert form.read("") is None
+    assert form.read_text("/a/b") == Path("/a/b")
+    assert [form.show(value) for value in (None, Path("/a"))] == ['""', '"/a"']
+    for wrong in ("a/b", "/a\0"):
+        with pytest.raises(ValueError, match="no absolute path"):
+            form.read_text(wrong)
+    with pytest.raises(ValueError, match="no text"):
+        form.read(5)

@@ -21,6 +21,7 @@ from processes.cluster import Cluster
 import zbus
 from zbus.broker import life
 from zbus.broker.daemon import Daemon
+from zbus.broker.doorkeeper import Doorkeeper
 from zbus.broker.instance import InstanceLock
 from zbus.broker.sections import BrokerSection, LimitsSection, ListenSection, TimesSection
 from zbus.broker.settings import Settings
@@ -130,7 +131,7 @@ def test_an_idle_broker_sleeps_until_the_watchdog_is_due(
         monkeypatch.setenv("WATCHDOG_USEC", str(int(WATCHDOG_S * 1e6)))
     network = SleepingNetwork(5)
     settings = settings_at(tmp_path, heartbeat_s=3600.0)
-    assert life._Life(settings, cast(ZmqNetwork, network)).live("") == 0
+    assert life._Life(Doorkeeper(settings), cast(ZmqNetwork, network)).live("") == 0
     assert len(network.slept) == 5
     slept = [timeout for timeout in network.slept if timeout is not None]
     if watched:

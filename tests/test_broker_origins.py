@@ -176,6 +176,7 @@ def test_a_variable_that_looks_like_a_setting_is_a_problem(name: str, near: str)
         "ZBUS_BACKEND",
         "ZBUS_NAME",
         "ZBUS_EPOCH",
+        "ZBUS_LAUNCH",
         "ZBUS_TOKEN",
         "ZBUS_SERVICE_HOST",
         "ZBUS_PORT",

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zbus.broker.keys import new_key, write_pair
 from zbus.broker.settings import SETTINGS, Loaded, Settings, load
 from zbus.errors import ConfigError
 from zbus.protocol.limits import Limits
@@ -135,8 +136,11 @@ def test_every_setting_reaches_the_settings(tmp_path: Path) -> None:
         "log.format": '"text"',
         "limits.outbox": '"65MiB"',
         "broker.spin": '"0s"',
+        "policy.rules": "{}",
     }
     for setting in SETTINGS:
+        if setting.section == "security":
+            continue  # one is nothing without the other
         kind = type(setting.form).__name__
         other = {"Duration": '"3s"', "Size": '"3KiB"', "Count": "3", "Endpoints": '"ipc:///x"'}
         text = f"{setting.key} = {others.get(setting.key) or other[kind]}"
@@ -148,6 +152,31 @@ def test_every_setting_reaches_the_settings(tmp_path: Path) -> None:
         follow = {"listen.frontend", "listen.backend", "listen.pipe"}
         expected = {setting.key} | (follow if setting.key == "broker.runtime_dir" else set())
         assert expected == changed
+
+
+def test_a_key_opens_tcp_and_needs_trust(tmp_path: Path) -> None:
+    """Both or neither; with both, tcp beyond loopback is what they are for."""
+    secret, _ = write_pair(tmp_path, new_key("broker"))
+    (tmp_path / "trust").mkdir(mode=0o700)
+    key, trust = f'security.key = "{secret}"\n', f'security.trust = "{tmp_path}/trust"\n'
+    tcp = 'listen.frontend = "tcp://0.0.0.0:7421"\n'
+    security = loaded(tmp_path, key + trust + tcp).settings.security
+    assert (security.key, security.trust) == (secret, tmp_path / "trust")
+    assert "security.key is nothing without security.trust" in refused(tmp_path, key + tcp)
+    assert "security.trust is nothing without security.key" in refused(tmp_path, trust)
+
+
+def test_p16_keys_that_cannot_be_used_refuse_the_whole(tmp_path: Path) -> None:
+    """A secret that others can read, a directory that is not there, garbage in it."""
+    secret, _ = write_pair(tmp_path, new_key("broker"))
+    text = f'security.key = "{secret}"\nsecurity.trust = "{tmp_path}/trust"\n'
+    assert "security.trust: " in refused(tmp_path, text)
+    (tmp_path / "trust").mkdir(mode=0o700)
+    (tmp_path / "trust" / "x.pub").write_text("garbage")
+    assert "x.pub is no key" in refused(tmp_path, text)
+    (tmp_path / "trust" / "x.pub").unlink()
+    secret.chmod(0o644)
+    assert "others can read or write" in refused(tmp_path, text)
 
 
 def test_every_limit_reaches_the_protocol() -> None:

@@ -21,7 +21,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Setti
     """What ``zbus broker`` would run, instead of running it."""
     seen: list[tuple[Settings, str]] = []
 
-    def run_broker(settings: Settings, *, ready: str = "") -> int:
+    def run_broker(settings: Settings, *, ready: str = "", reload: object = None) -> int:
         seen.append((settings, ready))
         return 0
 

@@ -25,6 +25,7 @@ GOLDEN = {
     "NoTarget": (102, 4, NO),
     "NoHandler": (104, 4, NO),
     "NotAuthorized": (105, 6, NO),
+    "AuthFailed": (106, 6, NO),
     "NameTaken": (107, 6, NO),
     "Superseded": (108, 6, NO),
     "VersionMismatch": (109, 7, NO),
@@ -46,6 +47,9 @@ GOLDEN = {
     "ConfigError": (506, 78, NO),
     "AlreadyRunning": (507, 78, NO),
     "InvalidTimeout": (508, 2, NO),
+    "ComponentError": (509, 78, NO),
+    "ComponentNotAuthorized": (510, 78, NO),
+    "ChildFailed": (520, 1, MAYBE),
     "InternalError": (901, 70, MAYBE),
 }
 """Number, exit code and ``executed`` of each error. Add a line for a new error; a line that has

@@ -322,6 +322,9 @@ def test_every_error_is_public() -> None:
     tree = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
     rare = {
         "AlreadyRunning",
+        "ChildFailed",
+        "ComponentError",
+        "ComponentNotAuthorized",
         "ConfigError",
         "DuplicateTopic",
         "InternalError",

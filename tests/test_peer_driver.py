@@ -29,8 +29,8 @@ from zbus.errors import (
     ZbusError,
 )
 from zbus.peer.body import encode_body
-from zbus.peer.driver import Slot
 from zbus.peer.link import Link
+from zbus.peer.slot import Slot
 from zbus.protocol.effect import Outcome
 from zbus.protocol.message import Parcel
 

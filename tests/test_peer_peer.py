@@ -403,6 +403,6 @@ def test_as_many_handlers_run_at_once_as_the_limits_say(here: HereBroker, bus: P
 
 @pytest.mark.parametrize("call", [connect, zbus.aio.connect])
 def test_connect_takes_what_a_page_can_explain(call: Callable[..., Any]) -> None:
-    """Six arguments; the rest stands in the limits."""
-    names = ["endpoint", "name", "dispatcher", "role", "timeout", "limits"]
+    """Six arguments; the last stands for limits and keys, and for nothing else."""
+    names = ["endpoint", "name", "dispatcher", "role", "timeout", "options"]
     assert list(inspect.signature(call).parameters) == names

@@ -16,37 +16,40 @@ from collections.abc import Iterator
 from house import Finding, House
 
 ROOMS = {
-    1: "errors protocol.limits",
+    1: "errors failure protocol.limits",
     2: "explain protocol.message protocol.topics transport.port",
     3: (
-        "protocol.answerer protocol.asker protocol.attachment protocol.codec protocol.conveyor"
-        " protocol.credit protocol.deadlines protocol.effect protocol.lanes protocol.liveness"
-        " protocol.memory protocol.requests protocol.roster protocol.switchboard"
-        " protocol.tickets"
+        "protocol.admission protocol.answerer protocol.asker protocol.attachment protocol.codec"
+        " protocol.conveyor protocol.credit protocol.deadlines protocol.effect protocol.lanes"
+        " protocol.liveness protocol.memory protocol.policy protocol.requests protocol.roster"
+        " protocol.switchboard protocol.tickets"
     ),
     4: "protocol.broker protocol.session",
     5: (
-        "broker.forms broker.lines broker.origins broker.sections broker.units"
+        "broker.forms broker.keys broker.lines broker.origins broker.rules broker.sections"
+        " broker.units"
         " peer.arguments peer.arrays peer.body peer.call peer.coroutines peer.dispatcher"
-        " peer.packing peer.pool peer.rota peer.unpacking"
-        " transport.address transport.bell transport.endpoints transport.profile transport.sockets"
-        " transport.turn"
+        " peer.forks peer.handover peer.pace peer.packing peer.pool peer.register peer.rota"
+        " peer.slot peer.unpacking"
+        " transport.address transport.bell transport.endpoints transport.guard transport.profile"
+        " transport.sockets transport.turn"
     ),
     6: (
         "broker.instance broker.logs broker.notify broker.sample broker.settings broker.status"
-        " peer.counters peer.driver peer.link peer.naming"
+        " broker.zap"
+        " peer.counters peer.credentials peer.driver peer.link peer.naming peer.quick"
     ),
-    7: "broker.daemon broker.life peer.aio peer.channel peer.peer peer.serving",
+    7: "broker.daemon broker.doorkeeper broker.life peer.aio peer.channel peer.peer peer.serving",
     9: (
         "demo.cast demo.checks demo.digits demo.events demo.ledger demo.model demo.parts demo.plan"
-        " demo.story demo.training demo.witness"
+        " demo.story demo.training demo.warden demo.witness"
     ),
-    10: "__main__ demo.engine demo.server",
+    10: "__main__ demo.engine demo.server demo.stray",
 }
 """The rooms of each floor, below ``zbus``. An ``__init__`` that is not empty is a room, too."""
 FLOORS = {f"zbus.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 FLOORS["zbus"] = 10
-WINGS = {"zbus.testing": 8, "zbus.cli": 9}
+WINGS = {"zbus.engine": 8, "zbus.testing": 8, "zbus.cli": 9, "zbus.nvflare": 9}
 """Packages whose rooms all stand on one floor."""
 
 PURE_FLOOR = 4
@@ -62,6 +65,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "hypothesis": ("zbus.testing",),
     "msgpack": _BODIES,
     "msgspec": ("zbus.broker.settings", *_BODIES, *_ITEMS),
+    "nvflare": ("zbus.nvflare",),
     "numpy": ("zbus.demo", "zbus.peer.arrays", "zbus.testing"),
     "pickle": (),
     "pytest": ("zbus.testing",),
@@ -69,7 +73,14 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rich": ("zbus.cli",),
     "secrets": ("zbus.broker", "zbus.peer"),
     "sklearn": ("zbus.demo.digits",),
-    "zmq": ("zbus.broker.security", "zbus.transport.sockets"),
+    "zmq": (
+        "zbus.broker.keys",
+        "zbus.broker.zap",
+        "zbus.nvflare.connections",
+        "zbus.transport.guard",
+        "zbus.transport.profile",
+        "zbus.transport.sockets",
+    ),
     "zmq.asyncio": (),
     "zmq.devices": (),
 }

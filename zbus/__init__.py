@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zbus.errors import (
+        AuthFailed,
         Backpressure,
         BadReply,
         BrokerUnreachable,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from zbus.protocol.session import SessionLimits
 
 __all__ = [
+    "AuthFailed",
     "Backpressure",
     "BadReply",
     "BrokerUnreachable",

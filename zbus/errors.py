@@ -2,9 +2,8 @@
 
 Rules of this room:
 
-* An error class *is* its registry entry. Its code, what it says about the handler
-  (``executed``), its exit code and its remedy stand on the class and nowhere else; the wire,
-  the command line, ``zbus explain`` and ``docs/errors.md`` read them from here.
+* An error class *is* its registry entry (``zbus.failure``). What it says stands on the class and
+  nowhere else; the wire, the command line, ``zbus explain`` and ``docs/errors.md`` read it there.
 * The tree splits by who is at fault: ``CallerError`` (you asked for what cannot be),
   ``RefusedError`` (the bus said no, so nothing ran), ``TargetError`` (the other side failed),
   ``ProtocolError`` (somebody sent what the protocol forbids), ``InternalError`` (we did).
@@ -13,22 +12,27 @@ Rules of this room:
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
-from typing import ClassVar
+
+from zbus.failure import REGISTRY
+from zbus.failure import Executed as Executed
+from zbus.failure import ZbusError as ZbusError
 
 __all__ = [
     "AlreadyRunning",
+    "AuthFailed",
     "Backpressure",
     "BadReply",
     "BrokerUnreachable",
     "CallerError",
     "Cancelled",
+    "ChildFailed",
     "ClosedError",
+    "ComponentError",
+    "ComponentNotAuthorized",
     "ConfigError",
     "Draining",
     "DuplicateTopic",
-    "Executed",
     "ForkedClientError",
     "HandlerError",
     "InternalError",
@@ -50,83 +54,9 @@ __all__ = [
     "TooLarge",
     "UnencodableBody",
     "VersionMismatch",
-    "ZbusError",
     "error_for",
     "every_error",
 ]
-
-
-class Executed(enum.StrEnum):
-    """Whether the handler ran: the answer every failed request carries (promise P4)."""
-
-    NO = "no"
-    MAYBE = "maybe"
-    YES = "yes"
-
-
-_SENTENCE = {
-    Executed.NO: "It was not run.",
-    Executed.MAYBE: "It may have run.",
-    Executed.YES: "It was run.",
-}
-_REGISTRY: dict[int, type[ZbusError]] = {}
-
-
-class ZbusError(Exception):
-    """The root. Everything zbus raises on purpose is one of these.
-
-    Attributes: ``number`` (stable, also the wire code), ``executed``, ``retry_safe`` (asking
-    again cannot make the handler run twice), ``retry_after_s`` (a hint, 0.0 for none),
-    ``exit_code`` (of the command line) and ``remedy`` (one thing to do).
-    """
-
-    number: ClassVar[int] = 0
-    default_executed: ClassVar[Executed] = Executed.NO
-    exit_code: ClassVar[int] = 1
-    summary: ClassVar[str] = "zbus failed"
-    remedy: ClassVar[str] = "See the message."
-
-    def __init__(
-        self,
-        what: str = "",
-        *,
-        executed: Executed | None = None,
-        retry_after_s: float = 0.0,
-    ) -> None:
-        self.what = what or self.summary
-        self.executed = self.default_executed if executed is None else executed
-        self.retry_after_s = retry_after_s
-        super().__init__(self.what)
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "number" not in cls.__dict__:
-            return
-        if cls.number in _REGISTRY:
-            raise TypeError(f"{cls.__name__} and {_REGISTRY[cls.number].__name__} share a number")
-        _REGISTRY[cls.number] = cls
-
-    @property
-    def code(self) -> str:
-        """The stable code, such as ``ZB-301``; ``zbus explain ZB-301`` tells the rest."""
-        return f"ZB-{self.number}"
-
-    @property
-    def retry_safe(self) -> bool:
-        """True where it is proved that the handler did not run."""
-        return self.executed is Executed.NO
-
-    def __str__(self) -> str:
-        return f"{self.what} ({self.code}). {_SENTENCE[self.executed]} {self.remedy}"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.executed, self.retry_after_s))
-
-
-def _rebuild(
-    kind: type[ZbusError], what: str, executed: Executed, retry_after_s: float
-) -> ZbusError:
-    return kind(what, executed=executed, retry_after_s=retry_after_s)
 
 
 class CallerError(ZbusError):
@@ -183,6 +113,16 @@ class InvalidTimeout(CallerError):
     remedy = "Give timeout in seconds, such as timeout=2.0."
 
 
+class ChildFailed(CallerError):
+    """An engine that its parent cannot start, keep running or end (promise P20)."""
+
+    number = 520
+    default_executed = Executed.MAYBE
+    exit_code = 1
+    summary = "an engine cannot be started, kept running or ended"
+    remedy = "See the message and the log of that engine."
+
+
 class TooLarge(CallerError):
     """A body above the limit that the broker gave in its Welcome."""
 
@@ -199,6 +139,22 @@ class ConfigError(CallerError):
     exit_code = 78
     summary = "the configuration is not valid"
     remedy = "Run `zbus check` on it."
+
+
+class ComponentError(ConfigError, ValueError):
+    """A component's configuration that cannot be built as it stands."""
+
+    number = 509
+    summary = "the component cannot be built from this configuration"
+    remedy = "Correct the place that the message names."
+
+
+class ComponentNotAuthorized(ComponentError):
+    """A component of a module that the allow-list does not name; nothing was imported."""
+
+    number = 510
+    summary = "the configuration names a component that is not allowed here"
+    remedy = "Add its module to the allow-list of the builder, if it is to be trusted."
 
 
 class AlreadyRunning(CallerError):
@@ -264,6 +220,15 @@ class NotAuthorized(RefusedError, PermissionError):
     exit_code = 6
     summary = "the broker's policy does not allow that"
     remedy = "Ask the operator to allow it in the broker's [policy]."
+
+
+class AuthFailed(RefusedError, PermissionError):
+    """The broker and this peer do not trust each other's keys; the text says which it is."""
+
+    number = 106
+    exit_code = 6
+    summary = "the broker and this peer do not trust each other's keys"
+    remedy = "Check the key and the server key of this peer, and the broker's list of trust."
 
 
 class NameTaken(RefusedError, PermissionError):
@@ -388,10 +353,10 @@ class InternalError(ZbusError):
 
 def every_error() -> Iterator[type[ZbusError]]:
     """Every error that has a code, in the order of the codes."""
-    for number in sorted(_REGISTRY):
-        yield _REGISTRY[number]
+    for number in sorted(REGISTRY):
+        yield REGISTRY[number]
 
 
 def error_for(number: int) -> type[ZbusError]:
     """The class of a wire code; ``InternalError`` for one this version does not know."""
-    return _REGISTRY.get(number, InternalError)
+    return REGISTRY.get(number, InternalError)

@@ -146,7 +146,7 @@ MUTANTS: list[Mutant] = [
         killers=("test_protocol_conveyor.py",),
     ),
     *planted(
-        "protocol/broker.py",
+        "protocol/admission.py",
         (
             "an older life may come back",
             "        if known.epoch > hello.epoch:",
@@ -155,10 +155,20 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "the proof is not looked at",
-            "        if known.proof and known.proof != hello.proof:",
-            "        if False:",
+            "        proved = not known.proof or compare_digest(known.proof, hello.proof)",
+            "        proved = True",
             "P14: a name could be taken by anybody with a greater epoch",
         ),
+        (
+            "the key is not looked at",
+            "        if not proved or known.identity != self.policy.prove(route):",
+            "        if not proved:",
+            "P14: another valid key could take a name over",
+        ),
+        killers=("test_protocol_admission.py",),
+    ),
+    *planted(
+        "protocol/broker.py",
         (
             "a request in another's name",
             "        if item.source != peer.name or item.epoch != peer.epoch:",

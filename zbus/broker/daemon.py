@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from zbus.broker.settings import Settings
@@ -20,7 +20,8 @@ from zbus.protocol.broker import Broker
 from zbus.protocol.codec import OtherVersion
 from zbus.protocol.effect import Asked, BrokerEffect, Happened, Lane, Route
 from zbus.protocol.message import Cause
-from zbus.transport.port import Network
+from zbus.protocol.policy import Policy
+from zbus.transport.port import LOCAL, Network
 from zbus.transport.turn import Turn
 
 __all__ = ["Daemon"]
@@ -29,21 +30,29 @@ _logger = logging.getLogger("zbus.broker")
 
 
 class Daemon:
-    """One broker: machine, ports, turn."""
+    """One broker: machine, ports, turn. ``name_of`` says whose a key is; None for a key that is
+    not trusted."""
 
     def __init__(
-        self, settings: Settings, network: Network, tokens: Iterator[int], now: float
+        self,
+        settings: Settings,
+        network: Network,
+        tokens: Iterator[int],
+        now: float,
+        name_of: Callable[[str], str | None] = lambda key: None,
     ) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         self._network = network
         self._started = now
+        self._name_of = name_of
         listen = settings.listen
         self.broker = Broker(
             settings.limits(),
             tokens,
             pipe=listen.pipe,
             engine_to_engine=settings.policy.engine_to_engine,
+            policy=Policy(settings.policy.rules, self._prove),
             now=now,
         )
         self._turn: Turn[BrokerEffect] = Turn(self.broker, self, settings.bounds.outbox_bytes)
@@ -54,6 +63,14 @@ class Daemon:
         ports[Lane.FRONTEND] = self._network.bind_router(*listen.frontend)
         ports[Lane.BACKEND] = self._network.bind_router(*listen.backend)
         ports[Lane.PIPE] = self._network.bind_pull(*listen.pipe)
+
+    def adopt(self, settings: Settings, now: float) -> None:
+        """Another policy holds from now on, and what ``name_of`` says now; the rest of the
+        settings is the same."""
+        self.settings = settings
+        policy = Policy(settings.policy.rules, self._prove)
+        self._turn.perform(self.broker.adopt(policy, settings.policy.engine_to_engine), now)
+        self._turn.flush(now)
 
     def step(self, now: float) -> bool:
         """One turn; whether another is due at once."""
@@ -117,6 +134,12 @@ class Daemon:
         """Too much waits for a peer that does not read: it is sent away (P8)."""
         text = "too much waits for this peer, which does not read"
         self._turn.perform(self.broker.cut(route, Cause.SLOW, text, now), now)
+
+    def _prove(self, route: Route) -> str | None:
+        """See ``Policy``."""
+        port = self._turn.ports.get(route.lane)
+        user = port.user(route.peer) if port is not None else ""
+        return "" if user in ("", LOCAL) else self._name_of(user)
 
     def _answer(self, asked: Asked, now: float) -> list[BrokerEffect]:
         shell = {

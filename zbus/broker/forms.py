@@ -19,7 +19,17 @@ from typing import Protocol, TypeVar
 from zbus.broker.units import parse_duration, parse_size, show_duration, show_size
 from zbus.transport.endpoints import check_endpoint
 
-__all__ = ["Choice", "Count", "Directory", "Duration", "Endpoints", "Form", "Size", "Switch"]
+__all__ = [
+    "Choice",
+    "Count",
+    "Directory",
+    "Duration",
+    "Endpoints",
+    "Form",
+    "OptionalPath",
+    "Size",
+    "Switch",
+]
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -194,6 +204,26 @@ class Directory:
 
     def show(self, value: Path) -> str:
         return _quoted(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalPath:
+    """The absolute path of a file or a directory, or none."""
+
+    what: str
+
+    @property
+    def expected(self) -> str:
+        return f'the absolute path of {self.what}, or "" for none'
+
+    def read(self, value: object) -> Path | None:
+        return self.read_text(_text(value))
+
+    def read_text(self, text: str) -> Path | None:
+        return Directory().read_text(text) if text else None
+
+    def show(self, value: Path | None) -> str:
+        return _quoted("" if value is None else str(value))
 
 
 @dataclass(frozen=True, slots=True)

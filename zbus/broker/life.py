@@ -6,6 +6,7 @@ Rules:
 * READY is said after the sockets are bound and not before; the watchdog is fed by the turn.
 * SIGTERM and SIGINT drain: no new requests, open ones finish, exit 0. A second signal, or a
   drain that takes too long, exits 1 with the list of what was left.
+* SIGHUP reads the settings again: policy and trusted keys are swapped whole, or not (P19).
 * A signal's handler only notes it and wakes the turn.
 """
 
@@ -16,14 +17,17 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from zbus.broker.daemon import Daemon
+from zbus.broker.doorkeeper import Doorkeeper
 from zbus.broker.instance import InstanceLock
 from zbus.broker.notify import Notifier
 from zbus.broker.settings import Settings
+from zbus.errors import ZbusError
 from zbus.protocol.limits import HEADER_MAX_BYTES
+from zbus.transport.guard import Gate
 from zbus.transport.profile import FRAME_MARGIN_BYTES, SocketProfile
 from zbus.transport.sockets import ZmqNetwork
 
@@ -32,26 +36,34 @@ __all__ = ["run_broker"]
 _logger = logging.getLogger("zbus.broker")
 _BUSY_S = 0.002
 """A broker that has heard nothing for so long sleeps at once."""
+_LOOK_S = 0.5
+"""How often the authenticator is looked after."""
 _GOODBYE_S = 0.2
 """How long the last goodbyes have to leave: libzmq sends them in its own thread."""
 
 
-def run_broker(settings: Settings, *, ready: str = "") -> int:
+def run_broker(
+    settings: Settings, *, ready: str = "", reload: Callable[[], Settings] | None = None
+) -> int:
     """Be the broker until a signal ends it; the process's exit code.
 
     ``ready`` is printed on standard output once the sockets are bound, for whoever started us.
+    ``reload`` reads the settings again, at SIGHUP.
 
     Raises:
         AlreadyRunning: another broker has this place.
-        ConfigError: it cannot be bound, or its directory cannot be used.
+        ConfigError: it cannot be bound, or its directory or keys cannot be used.
     """
     listen = settings.listen
     endpoints = (*listen.frontend, *listen.backend, *listen.pipe)
     with InstanceLock(settings.broker.runtime_dir, endpoints):
-        network = ZmqNetwork(_profile(settings))
+        doorkeeper = Doorkeeper(settings)
+        network = ZmqNetwork(_profile(settings), Gate(doorkeeper.guard))
         try:
-            return _Life(settings, network).live(ready)
+            doorkeeper.open(network)
+            return _Life(doorkeeper, network, reload).live(ready)
         finally:
+            doorkeeper.close()
             network.close(_GOODBYE_S)
 
 
@@ -64,8 +76,18 @@ def _profile(settings: Settings) -> SocketProfile:
 class _Life:
     """From bind to the last goodbye."""
 
-    def __init__(self, settings: Settings, network: ZmqNetwork) -> None:
+    def __init__(
+        self,
+        doorkeeper: Doorkeeper,
+        network: ZmqNetwork,
+        reload: Callable[[], Settings] | None = None,
+    ) -> None:
+        settings = doorkeeper.settings
         self._network = network
+        self._doorkeeper = doorkeeper
+        self._read_again = reload
+        self._reload_wanted = False
+        self._looked = 0.0
         self._drain_s = settings.times.drain_s
         self._notifier = Notifier(os.environ)
         self._signals = 0
@@ -75,11 +97,13 @@ class _Life:
         # Where there is one processor, spinning would only keep the others from it.
         several = len(os.sched_getaffinity(0)) > 1
         self._spin_s = settings.broker.spin_s if several else 0.0
-        self._daemon = Daemon(settings, network, _tokens(), time.monotonic())
+        now = time.monotonic()
+        self._daemon = Daemon(settings, network, _tokens(), now, doorkeeper.name_of)
 
     def live(self, ready: str) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
+        signal.signal(signal.SIGHUP, self._note_reload)
         self._daemon.open()
         if ready:
             print(ready, flush=True)
@@ -93,8 +117,32 @@ class _Life:
         self._signals += 1
         self._network.wake()
 
+    def _note_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload_wanted = True
+        self._network.wake()
+
+    def _reload(self, now: float) -> None:
+        """Swap policy and trusted keys whole, or keep the old ones and say why (P19)."""
+        self._reload_wanted = False
+        try:
+            settings = self._read_again() if self._read_again else self._doorkeeper.settings
+            self._doorkeeper.reload(settings)
+        except ZbusError as error:
+            _logger.error("reload_refused", extra={"fields": {"why": error.what}})
+            return
+        self._daemon.adopt(settings, now)
+        _logger.info("reloaded")
+
+    def _look_after(self, now: float) -> None:
+        if self._reload_wanted:
+            self._reload(now)
+        if now - self._looked >= _LOOK_S:
+            self._looked = now
+            self._doorkeeper.watch()
+
     def _turn(self, until: float | None = None) -> None:
         now = time.monotonic()
+        self._look_after(now)
         more = self._daemon.step(now)
         self._feed(now)
         if more or self._network.readable():

@@ -26,7 +26,8 @@ __all__ = ["DEFAULT", "Layers", "Written", "flag_of", "nearest", "variable_of"]
 
 DEFAULT = "default"
 _PEER_VARIABLES = frozenset(
-    {"ZBUS_BACKEND", "ZBUS_ENDPOINT", "ZBUS_EPOCH", "ZBUS_NAME", "ZBUS_TOKEN"}
+    {"ZBUS_BACKEND", "ZBUS_ENDPOINT", "ZBUS_EPOCH", "ZBUS_KEY", "ZBUS_LAUNCH", "ZBUS_NAME"}
+    | {"ZBUS_SERVER_KEY", "ZBUS_TOKEN"}
 )
 _OWN_VARIABLES = {"broker.runtime_dir": "ZBUS_RUNTIME_DIR"}
 _NEAR = 0.75

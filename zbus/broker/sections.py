@@ -5,7 +5,7 @@ Rules of this room:
 * A setting is a field of its section. The TOML key is the field's name without its unit
   (``heartbeat_s`` of ``TimesSection`` is ``times.heartbeat``); ``about`` gives the form of its
   values and its reason, which people read in the commented ``zbus.toml``.
-* A section that the code does not read does not exist; ``[security]`` comes with CURVE.
+* A section that the code does not read does not exist.
 * Four times and no more: ``heartbeat``, ``drain``, ``connect`` here, and ``timeout`` per call.
 """
 
@@ -16,8 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from zbus.broker.forms import Choice, Count, Directory, Duration, Endpoints, Form, Size, Switch
+from zbus.broker.forms import (
+    Choice,
+    Count,
+    Directory,
+    Duration,
+    Endpoints,
+    Form,
+    OptionalPath,
+    Size,
+    Switch,
+)
+from zbus.broker.rules import Rules
 from zbus.protocol.limits import Limits
+from zbus.protocol.policy import Rule
 from zbus.transport.endpoints import broker_endpoint
 
 __all__ = [
@@ -27,6 +39,7 @@ __all__ = [
     "ListenSection",
     "LogSection",
     "PolicySection",
+    "SecuritySection",
     "TimesSection",
 ]
 
@@ -95,8 +108,9 @@ class ListenSection:
         default=False,
         metadata=_about(
             Switch(),
-            "Allow tcp on loopback. It is neither encrypted nor authenticated: every user of "
-            "the machine can come in. tcp beyond loopback is refused.",
+            "Allow tcp on loopback without security.key. It is neither encrypted nor "
+            "authenticated: every user of the machine can come in. tcp beyond loopback is refused "
+            "without a key.",
         ),
     )
 
@@ -186,14 +200,44 @@ class LimitsSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecuritySection:
+    """What makes tcp safe: with a key of the broker's own, everything over tcp is encrypted and
+    comes from keys that it trusts. SIGHUP reads security.trust again."""
+
+    key: Path | None = field(
+        default=None,
+        metadata=_about(
+            OptionalPath("a file made by zbus keygen"),
+            "The broker's secret key. Nobody else may be able to read it.",
+        ),
+    )
+    trust: Path | None = field(
+        default=None,
+        metadata=_about(
+            OptionalPath("a directory"),
+            "Directory of the public keys that are let in; zbus trust and zbus revoke keep it.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySection:
-    """Who may do what."""
+    """Who may do what. SIGHUP reads this section again."""
 
     engine_to_engine: bool = field(
         default=True,
         metadata=_about(
             Switch(),
             "Engines may send requests to other engines by name.",
+        ),
+    )
+    rules: Mapping[str, Rule] | None = field(
+        default=None,
+        metadata=_about(
+            Rules(),
+            "Once there is a rule, what no rule allows is denied. A rule is for the peer of its "
+            "name and all below it, as in [policy.rules.site-1]; the rule called local is for the "
+            "peers of this machine that have none.",
         ),
     )
 

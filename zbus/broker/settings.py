@@ -27,6 +27,7 @@ from zbus.broker.sections import (
     ListenSection,
     LogSection,
     PolicySection,
+    SecuritySection,
     TimesSection,
 )
 from zbus.errors import ConfigError
@@ -62,6 +63,7 @@ class Settings:
     listen: ListenSection = field(default_factory=ListenSection)
     times: TimesSection = field(default_factory=TimesSection)
     bounds: LimitsSection = field(default_factory=LimitsSection)
+    security: SecuritySection = field(default_factory=SecuritySection)
     policy: PolicySection = field(default_factory=PolicySection)
     log: LogSection = field(default_factory=LogSection)
 
@@ -199,6 +201,7 @@ def _settings(values: Mapping[str, object]) -> Settings:
         listen=_filled("listen", base.listen, values),
         times=_filled("times", base.times, values),
         bounds=_filled("bounds", base.bounds, values),
+        security=_filled("security", base.security, values),
         policy=_filled("policy", base.policy, values),
         log=_filled("log", base.log, values),
     )
@@ -217,6 +220,7 @@ def _cross_problems(loaded: Loaded) -> Iterator[str]:
     """What no single value is to blame for."""
     bounds, origins = loaded.settings.bounds, loaded.origins
     yield from _endpoint_problems(loaded)
+    yield from _key_problems(loaded)
     if bounds.outbox_bytes < bounds.body_max_bytes:
         yield (
             f"{origins['limits.outbox']}: limits.outbox is below limits.body_max "
@@ -226,18 +230,37 @@ def _cross_problems(loaded: Loaded) -> Iterator[str]:
 
 def _endpoint_problems(loaded: Loaded) -> Iterator[str]:
     listen = loaded.settings.listen
+    secure = loaded.settings.security.key is not None
     seen: dict[str, str] = {}
     for door in DOORS:
         where = _blame(loaded, f"listen.{door}")
         for endpoint in getattr(listen, door):
             try:
                 check_endpoint(endpoint)  # one that follows from runtime_dir was not read
-                check_listening(endpoint, listen.insecure)
+                check_listening(endpoint, listen.insecure, secure)
             except ValueError as error:
                 yield f"{where}: {error}"
             if other := seen.get(endpoint):
                 yield f"{where}: {endpoint} is also listen.{other}"
             seen[endpoint] = door
+
+
+def _key_problems(loaded: Loaded) -> Iterator[str]:
+    """Keys that cannot be used refuse the whole (P16)."""
+    security, origins = loaded.settings.security, loaded.origins
+    if (security.key is None) is not (security.trust is None):
+        has, lacks = ("trust", "key") if security.key is None else ("key", "trust")
+        yield f"{origins[f'security.{has}']}: security.{has} is nothing without security.{lacks}"
+    if security.key is None or security.trust is None:
+        return
+    from zbus.broker.keys import read_secret, read_trust  # which needs ZeroMQ
+
+    readers = {"key": (read_secret, security.key), "trust": (read_trust, security.trust)}
+    for name, (read, path) in readers.items():
+        try:
+            read(path)
+        except ConfigError as error:
+            yield f"{origins[f'security.{name}']}: security.{name}: {error.what}"
 
 
 def _blame(loaded: Loaded, key: str) -> str:

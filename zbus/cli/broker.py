@@ -19,9 +19,19 @@ from typing import Any
 
 import click
 
-from zbus.broker.forms import Choice, Count, Directory, Duration, Endpoints, Size, Switch
+from zbus.broker.forms import (
+    Choice,
+    Count,
+    Directory,
+    Duration,
+    Endpoints,
+    OptionalPath,
+    Size,
+    Switch,
+)
 from zbus.broker.life import run_broker
 from zbus.broker.logs import LogStream
+from zbus.broker.rules import Rules
 from zbus.broker.settings import SETTINGS, Setting, Settings, load
 from zbus.cli.options import ExampleFirst, command_options
 from zbus.transport.endpoints import client_endpoints
@@ -33,6 +43,8 @@ _METAVARS: dict[type, str] = {
     Directory: "DIR",
     Duration: "TIME",
     Endpoints: "ADDRESS",
+    OptionalPath: "PATH",
+    Rules: "TOML",
     Size: "SIZE",
 }
 
@@ -85,7 +97,9 @@ def command(config: Path | None, as_json: bool, debug: bool, **flags: object) ->
     settings = load(flags=given, config=config).settings
     with LogStream(settings.log, os.environ):
         return run_broker(
-            settings, ready=_ready_json(settings) if as_json else ready_text(settings)
+            settings,
+            ready=_ready_json(settings) if as_json else ready_text(settings),
+            reload=lambda: load(flags=given, config=config).settings,
         )
 
 

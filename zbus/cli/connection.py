@@ -22,6 +22,7 @@ from zbus.cli.failure import INTERRUPTED
 from zbus.cli.options import PeerOptions, connect_time
 from zbus.cli.output import is_terminal
 from zbus.peer.channel import Attachment, Left
+from zbus.peer.credentials import own_name
 from zbus.peer.peer import Peer, connect
 from zbus.protocol.session import SessionLimits
 
@@ -42,7 +43,8 @@ def connected(options: PeerOptions, purpose: str) -> Iterator[Peer]:
         BrokerUnreachable: no broker answered in time.
     """
     with _notice_of_waiting():
-        peer = connect(options.endpoint, made_up_name(purpose), timeout=connect_time(options))
+        name = own_name(made_up_name(purpose), options.endpoint or "")
+        peer = connect(options.endpoint, name, timeout=connect_time(options))
     with peer:
         yield peer
 
@@ -53,7 +55,7 @@ def as_server(
     """How to attach as a server; None is a made-up name."""
     return Attachment(
         endpoint=options.endpoint,
-        name=name or made_up_name("serve"),
+        name=name or own_name(made_up_name("serve"), options.endpoint or ""),
         dispatcher=dispatcher,
         role="server",
         timeout=connect_time(options),

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from zbus.errors import ZbusError
 from zbus.peer.arguments import deadline_of, seconds_of
@@ -32,10 +32,10 @@ from zbus.peer.channel import (
     value_of,
 )
 from zbus.peer.counters import PeerCounters
+from zbus.peer.credentials import PeerOptions, peer_options
 from zbus.peer.dispatcher import Dispatcher
 from zbus.protocol.effect import Outcome
 from zbus.protocol.requests import Ask
-from zbus.protocol.session import SessionLimits
 from zbus.protocol.topics import check_name
 
 __all__ = ["Connecting", "Peer", "connect"]
@@ -285,7 +285,7 @@ def connect(
     dispatcher: Dispatcher | None = None,
     role: Literal["engine", "server"] = "engine",
     timeout: float = CONNECT_S,
-    limits: SessionLimits | None = None,
+    **options: Unpack[PeerOptions],
 ) -> Connecting:
     """Attach to a broker. Arguments and errors as for ``zbus.connect``."""
     how = Attachment(
@@ -294,6 +294,6 @@ def connect(
         dispatcher=dispatcher,
         role=role,
         timeout=timeout,
-        limits=limits,
+        **peer_options(options),
     )
     return Connecting(how)

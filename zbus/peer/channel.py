@@ -16,7 +16,7 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,11 +31,14 @@ from zbus.errors import (
 from zbus.peer.arguments import check_limits, check_trace, deadline_of, one_of, seconds_of
 from zbus.peer.body import decode_body, encode_body
 from zbus.peer.counters import PeerCounters, counters_of
+from zbus.peer.credentials import Credentials, File
 from zbus.peer.dispatcher import Dispatcher
-from zbus.peer.driver import Driver, Slot
+from zbus.peer.driver import Driver
 from zbus.peer.link import Link, Observer
 from zbus.peer.naming import another_life, default_endpoint, identify
 from zbus.peer.pool import HandlerPool
+from zbus.peer.quick import Quick
+from zbus.peer.slot import Slot
 from zbus.protocol.effect import Outcome
 from zbus.protocol.message import Flag, Parcel, Reply, Role, Welcome
 from zbus.protocol.requests import Ask
@@ -90,6 +93,8 @@ class Attachment:
     role: Literal["engine", "server"] = "engine"
     timeout: float = CONNECT_S
     limits: SessionLimits | None = None
+    key: File | None = None
+    server_key: File | Sequence[File] | None = None
 
 
 class _Presence:
@@ -116,7 +121,7 @@ class Channel:
         self._link = link
         self._network = network
         self._pool = pool
-        self._driver = Driver(link, network, time.monotonic)
+        self._driver = Driver(link, network, time.monotonic, Quick(pool) if pool else None)
         # Reentrant, since a signal's handler may close what this thread is just closing.
         self._closing = threading.RLock()
         self._left: Left | None = None
@@ -214,7 +219,7 @@ class Channel:
         except RuntimeError:
             # The thread has ended, because this is closed or the interpreter is. Whoever adds a
             # callback now has it called at once, as with any future.
-            if not self._driver.is_own_thread:
+            if not self._driver.is_own_thread():
                 _called_back(callback, argument)
 
     # -- looking ---------------------------------------------------------------------------
@@ -263,6 +268,18 @@ class Channel:
         refusal = presence.error or self._link.session.refusal
         self.close(0.0)
         raise refusal or BrokerUnreachable(f"no broker answers at {self._link.endpoint}")
+
+    def refused(self, error: ZbusError, final: bool) -> None:
+        """The broker's doors do not let us in; called from within a turn. Whoever was taken in
+        goes on trying, unless it is final."""
+        if not self._presence.taken_in:
+            self._presence.ended(error)
+        elif final:
+            self.call_back(self._fail, error)
+
+    def _fail(self, error: ZbusError) -> None:
+        with suppress(ZbusError):
+            self._driver.call(lambda link, now: link.fail(error, now))
 
     def close(self, drain_s: float) -> Left:
         """Finish what is open for ``drain_s`` at most, and leave. A second call returns what
@@ -318,17 +335,22 @@ def attach(how: Attachment) -> Channel:
     check_limits(limits)
     dispatcher = how.dispatcher
     presence = _Presence()
+    endpoint = how.endpoint or default_endpoint(kind)
+    made: list[Channel] = []
+    credentials = Credentials(
+        endpoint, {"key": how.key, "server_key": how.server_key}, lambda *why: made[0].refused(*why)
+    )
     session = Session(
-        another_life(identify(how.name, kind)),
+        another_life(credentials.named(identify(how.name, kind), how.name)),
         dispatcher.topics if dispatcher is not None else (),
         limits,
         now=time.monotonic(),
     )
-    network = ZmqNetwork()
+    network = ZmqNetwork(gate=credentials.gate)
     pool = HandlerPool(dispatcher, size=limits.handlers) if dispatcher is not None else None
     observer = Observer(attached=presence.attached, ended=presence.ended)
-    endpoint = how.endpoint or default_endpoint(kind)
     channel = Channel(Link(network, endpoint, session, pool, observer), network, pool)
+    made.append(channel)
     channel.attach(presence, deadline)
     return channel
 

@@ -1,11 +1,10 @@
 """Who turns the link: the peer's I/O thread, or the one caller that waits for a reply.
 
 A blocking request costs its hand-offs between threads, 20 to 30 microseconds each. So a caller
-sends by itself, under the lock that guards the link; and while callers come one at a time to a
-peer without handlers, the caller also turns the link while it waits (it *leads*), and the I/O
-thread stands by. Whoever asks or pushes meanwhile brings it back, and the leader waits like
-everybody else. With several callers, handlers or futures, the I/O thread turns, and hands each
-outcome over through a raw lock. ``docs/benchmarks.md`` has both measured.
+sends by itself, under the lock that guards the link; and while callers come one at a time and no
+handler runs, the caller also turns the link while it waits (it *leads*), and the I/O
+thread stands by. Whoever asks or pushes meanwhile brings it back. Otherwise the I/O thread turns,
+and hands each outcome over; it runs quick handlers itself, watched by its relief (``peer.quick``).
 
 Rules:
 
@@ -13,67 +12,47 @@ Rules:
 * One thread sleeps on the network, and holds ``_leads`` meanwhile. Whoever has touched the link
   while another sleeps wakes it, where it would sleep through what is due now, or through a
   message whose edge was swallowed.
-* Heartbeats never wait for user code: the I/O thread looks at the time at least once a beat,
-  whoever leads, and waits for nobody.
+* Heartbeats never wait for user code: the thread on duty looks at the time once a beat at least.
 * In the main thread a signal's handler may raise anywhere. What it interrupts in the link is a
-  lost connection and nothing worse (``Link.mend``); so a leader turns only while its request is
-  all that there is. Any other exception of a turn is a bug of ours, and everything open ends
-  with it as ``InternalError``.
+  lost connection and nothing worse (``Link.mend``). Any other exception of a turn is a bug of
+  ours, and everything open ends with it as ``InternalError``.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
 from zbus.errors import CallerError, ClosedError, ForkedClientError, InternalError, ZbusError
+from zbus.peer.forks import tell_of_forks
 from zbus.peer.link import Link
+from zbus.peer.quick import Quick
+from zbus.peer.slot import Slot
 from zbus.protocol.effect import Outcome
 from zbus.transport.port import Network
 
-__all__ = ["Driver", "Slot"]
+__all__ = ["Driver"]
 
 T = TypeVar("T")
-_ALONE_MIN = 4
-"""Requests in a row that were alone, before the I/O thread stands by."""
-_LATE_S = 0.005
-"""How long after its deadline a follower asks for a turn, should nobody have told it."""
-_WAIT_MAX_S = 3_600.0
-_PATIENCE_S = 0.005
-"""How often the I/O thread turns while a leader that was called off has not gone."""
+_ALONE_MIN = 4  # requests in a row that were alone, before the I/O thread stands by
+_LATE_S = 0.005  # how long after its deadline a follower asks for a turn, if nobody told it
+_SLOW_JOIN_S = 0.5  # how long stop() waits for a thread that may be in a handler
+_PATIENCE_S = 0.005  # how often we turn while a leader that was called off has not gone
 _logger = logging.getLogger("zbus.peer")
-_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
-
-
-class Slot:
-    """Where a caller waits for its one outcome."""
-
-    __slots__ = ("_gate", "deadline", "outcome")
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.outcome: Outcome | None = None
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def end(self, outcome: Outcome) -> None:
-        """The outcome is here."""
-        self.outcome = outcome
-        self._gate.release()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Sleep until the outcome is here; False when the time is up first."""
-        return self._gate.acquire(timeout=min(max(timeout_s, 0.0), _WAIT_MAX_S))
 
 
 class Driver:
     """Turns one link until it is stopped, and then closes its network."""
 
-    def __init__(self, link: Link, network: Network, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        network: Network,
+        clock: Callable[[], float],
+        quick: Quick | None = None,
+    ) -> None:
         self._link = link
         self._network = network
         self._clock = clock
@@ -94,14 +73,21 @@ class Driver:
         self._sleeps_until = 0.0
         self._beat_s = 0.0
         self._goodbye_s: float | None = None
+        self._quick = quick
         self._thread = threading.Thread(target=self._turn_on, name="zbus-io", daemon=True)
+        self._relief = threading.Thread(target=self._turn_on, name="zbus-relief", daemon=True)
+        self._on_duty = self._thread
         link.on_finished = self._hear
-        _drivers.add(self)
+        if quick is not None:
+            link.begin_call = quick.begin
+        tell_of_forks(self)
 
     def start(self) -> None:
         """Open the link and begin to turn it."""
         self.call(lambda link, now: link.open(now))
         self._thread.start()
+        if self._quick is not None:
+            self._relief.start()
 
     def stop(self, goodbye_s: float = 0.0) -> None:
         """Close the link, end the I/O thread and close the network, which has ``goodbye_s`` to
@@ -115,8 +101,7 @@ class Driver:
                 self._stopped = True
                 self._link.close(self._clock())
             self._call_off()
-        if self._thread.ident is not None and not self.is_own_thread:
-            self._thread.join()
+        self._join()
         if self._leads.locked() and self._leads_in == threading.get_ident():
             # A signal's handler stops us, above the leader that it interrupted, which sleeps on
             # the network and closes it when it leaves.
@@ -124,6 +109,15 @@ class Driver:
             return
         with self._leads:
             self._network.close(goodbye_s)
+
+    def _join(self) -> None:
+        if self._on_duty.ident is not None and not self.is_own_thread():
+            self._on_duty.join()
+        if self._quick is not None:
+            self._quick.end()
+            for thread in (self._thread, self._relief):
+                if thread.ident is not None and thread is not threading.current_thread():
+                    thread.join(_SLOW_JOIN_S)
 
     @property
     def is_forked(self) -> bool:
@@ -135,10 +129,9 @@ class Driver:
         """Whether the link is turned."""
         return not (self._stopped or self._forked)
 
-    @property
     def is_own_thread(self) -> bool:
-        """Whether this is the I/O thread, which may wait for nobody."""
-        return threading.current_thread() is self._thread
+        """Whether this is the thread that turns, which may wait for nobody."""
+        return threading.current_thread() is self._on_duty
 
     def check(self) -> None:
         """Raise where this driver cannot be used: after fork(), or after it was stopped."""
@@ -198,7 +191,7 @@ class Driver:
 
     def _begin(self, begin: Callable[[Link, float], object], slot: Slot, now: float) -> None:
         begin(self._link, now)
-        alone = len(self._link.session.asker) == 1 and not self._link.serves
+        alone = len(self._link.session.asker) == 1 and not self._link.is_serving
         self._alone = self._alone + 1 if alone else 0
         if alone and self._standby and self._leader is None:
             self._leader = slot
@@ -235,15 +228,27 @@ class Driver:
 
     def _turn_on(self) -> None:
         try:
-            self._turn_until_stopped()
+            while not self._stopped:
+                if self.is_own_thread():
+                    self._turn_until_stopped()
+                elif self._quick is not None and self._quick.stand_by():
+                    self._relieve(self._quick)
         except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
             with self._lock:
                 self._fail(error)
 
+    def _relieve(self, quick: Quick) -> None:
+        """The other thread is in a handler that is not quick after all."""
+        with self._lock:
+            self._on_duty = threading.current_thread()
+        quick.hand_over()
+
     def _turn_until_stopped(self) -> None:
         while True:
+            if self._quick:
+                self._quick.run(self.is_own_thread)
             with self._lock:
-                if self._stopped:
+                if self._stopped or not self.is_own_thread():
                     return
                 due_in_s = self._turn()
                 self._beat_s = self._link.session.beat_s
@@ -261,7 +266,7 @@ class Driver:
 
     def _should_stand_by(self) -> bool:
         if self._leader is None:
-            if self._alone < _ALONE_MIN or self._link.serves or not self._link.session.idle:
+            if self._alone < _ALONE_MIN or not self._link.session.idle:
                 return False
             if self._standby and self._alone == self._alone_seen:
                 self._alone = 0
@@ -272,14 +277,14 @@ class Driver:
     def _hear(self) -> None:
         """A handler's thread has a result: it says the reply itself, which saves the hand-over to
         the I/O thread, unless somebody has the link right now and will hear it by itself."""
+        if self._quick is not None and self.is_own_thread():
+            return  # it hears at its next turn, which is now
         if not self._lock.acquire(blocking=False):
-            self._network.wake()
-            return
+            return self._network.wake()
         try:
             if self._busy or self._stopped:
-                self._network.wake()
-            else:
-                self._say_replies()
+                return self._network.wake()
+            return self._say_replies()
         finally:
             self._lock.release()
 
@@ -310,6 +315,10 @@ class Driver:
                 # What the leader leaves is the I/O thread's to look after.
                 self._sleeps_until = now + self._beat_s
                 return 0.0
+            if self._quick:
+                if self._leader is not None:
+                    self._call_off()  # handlers are the I/O thread's to run
+                return 0.0
             return self._due_in(now, more)
         except Exception as error:
             if threading.current_thread() is threading.main_thread():
@@ -326,8 +335,8 @@ class Driver:
     def _is_leaving(self) -> bool:
         """Whether this is the leader's thread, and it has what it waits for."""
         leader = self._leader
-        mine = leader is not None and self._leads_in == threading.get_ident()
-        return mine and leader is not None and leader.outcome is not None
+        has_left = leader is not None and leader.outcome is not None
+        return has_left and self._leads_in == threading.get_ident()
 
     def _due_in(self, now: float, more: bool) -> float:
         due_in_s = 0.0
@@ -389,11 +398,3 @@ class Driver:
     def disown(self) -> None:
         """This process is a fork of the one that connected: touch nothing, and say so (P21)."""
         self._forked = True
-
-
-def _after_fork_in_child() -> None:
-    for driver in list(_drivers):
-        driver.disown()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -57,8 +57,7 @@ from zbus.transport.turn import Turn
 
 __all__ = ["Counters", "Link", "Observer", "pipe_endpoint"]
 
-_OUTBOX_BYTES = 268_435_456
-"""What may wait for a broker that does not read. Requests and pushes are bounded before."""
+_OUTBOX_BYTES = 268_435_456  # what may wait for a broker that does not read
 
 
 @dataclass(slots=True)
@@ -125,6 +124,8 @@ class Link:
         self._calls: dict[Key, Call] = {}
         self._starting: deque[Call] = deque()
         self._inbox: deque[_Finished | _Settled] = deque()
+        self.begin_call = executor.submit if executor is not None else None
+        """What is done with a request for a handler here, at the end of a turn."""
         self.on_finished: Callable[[], None] = network.wake
         """Called in the handler's thread when a request's result waits to be heard."""
         self._settlements: dict[Callable[[], None], None] = {}
@@ -176,9 +177,9 @@ class Link:
             self._end(number, Cancelled(lost, executed=Executed.MAYBE))
 
     @property
-    def serves(self) -> bool:
-        """Whether there are handlers here."""
-        return self._executor is not None
+    def is_serving(self) -> bool:
+        """Whether a handler here is at a request."""
+        return bool(self.session.answerer.memory.running)
 
     @property
     def is_flushed(self) -> bool:
@@ -328,7 +329,8 @@ class Link:
         # Last in a turn: a handler's thread is woken now, and the interpreter is about to be free
         # for it. Woken earlier, it would wait for the rest of the turn.
         while self._starting:
-            self._of_executor().submit(self._starting.popleft())
+            assert self.begin_call is not None, "a session serves topics only with an executor"
+            self.begin_call(self._starting.popleft())
 
     def _take(self, effect: Take) -> None:
         lane = effect.lane
@@ -393,7 +395,5 @@ class Link:
 def pipe_endpoint(endpoint: str, pipes: tuple[str, ...]) -> str | None:
     """Where to push to: the pipe that is reached the way the broker was."""
     scheme = endpoint.partition("://")[0]
-    for pipe in pipes:
-        if pipe.partition("://")[0] == scheme:
-            return pipe
-    return pipes[0] if pipes else None
+    same = (pipe for pipe in pipes if pipe.partition("://")[0] == scheme)
+    return next(same, pipes[0] if pipes else None)

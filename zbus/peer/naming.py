@@ -4,10 +4,11 @@ Rules:
 
 * An epoch grows at every start of the same name on one machine and does not follow the wall
   clock: it is the monotonic clock, so that a clock set back an hour changes nothing (P17).
-* A parent may hand a child its name, epoch and proof through the environment (``ZBUS_NAME``,
-  ``ZBUS_EPOCH``, ``ZBUS_TOKEN``), never through its command line. It says the epoch once, and
-  the child may connect twice: each time its epoch is one greater, else the second life would get
-  the first one's replies (spec 6.4).
+* A parent hands a child its name, epoch, proof and endpoint through a pipe (``ZBUS_LAUNCH``), or
+  all but the last through the environment (``ZBUS_NAME``, ``ZBUS_EPOCH``, ``ZBUS_TOKEN``), never
+  through its command line. The pipe goes before the environment.
+* The parent says the epoch once, and the child may connect twice: each time its epoch is one
+  greater, else the second life would get the first one's replies (spec 6.4).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from zbus.errors import InvalidName
+from zbus.peer.handover import handed_over
 from zbus.protocol.message import Role
 from zbus.protocol.session import Identity
 from zbus.protocol.topics import check_name
@@ -37,8 +39,15 @@ def identify(name: str | None, role: Role, environ: Mapping[str, str] = os.envir
     """Who this process is on the bus.
 
     Raises:
-        InvalidName: the name, or an epoch or token of the environment, is not well formed.
+        InvalidName: the name, or an epoch or token that the parent said, is not well formed.
     """
+    if handed := handed_over(environ):
+        return Identity(
+            name=check_name(name or handed.name),
+            role=role,
+            epoch=handed.epoch,
+            proof=_proof(handed.token),
+        )
     name = name or environ.get("ZBUS_NAME") or _made_up(role)
     return Identity(
         name=check_name(name),
@@ -50,7 +59,7 @@ def identify(name: str | None, role: Role, environ: Mapping[str, str] = os.envir
 
 def another_life(identity: Identity, environ: Mapping[str, str] = os.environ) -> Identity:
     """The same, with a greater epoch than all that began in this process before."""
-    if not environ.get("ZBUS_EPOCH"):
+    if not environ.get("ZBUS_EPOCH") and not handed_over(environ):
         return identity
     return replace(identity, epoch=identity.epoch + next(_lives))
 
@@ -58,6 +67,10 @@ def another_life(identity: Identity, environ: Mapping[str, str] = os.environ) ->
 def default_endpoint(role: Role, environ: Mapping[str, str] = os.environ) -> str:
     """Where a peer of this role finds the broker of this machine."""
     endpoints = client_endpoints(environ, os.getuid())
+    if handed := handed_over(environ):
+        chosen = handed.backend if role is Role.SERVER else handed.endpoint
+        if chosen:
+            return chosen
     return endpoints.backend if role is Role.SERVER else endpoints.frontend
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from zbus.errors import UnencodableBody
 from zbus.peer.arrays import flatten
+from zbus.peer.register import Form, form_of
 from zbus.protocol.limits import FRAMES_MAX, INLINE_MAX_BYTES
 
 __all__ = ["FIXED", "INTEGER_MAX_BYTES", "LEAVES", "MAX_DEPTH", "Code", "Packing", "pack"]
@@ -50,6 +51,8 @@ class Code(enum.IntEnum):
     """Bytes in a frame: a span."""
     TEXT = 10
     """UTF-8 in a frame: a span."""
+    OBJECT = 11
+    """A value of a registered type: its name, and its parts."""
 
 
 _NARROW = frozenset({type(None), bool, float})
@@ -88,6 +91,10 @@ class _Refusal(Exception):
         return f"body{''.join(marks)}: {self.why}"
 
 
+def _too_deep() -> _Refusal:
+    return _Refusal(f"more than {MAX_DEPTH} containers in each other, or in itself")
+
+
 class Packing:
     """One body on its way to plain values; collects the frames. Used once."""
 
@@ -124,10 +131,13 @@ class Packing:
             return value
         if kind in _CONTAINERS:
             if not room:
-                raise _Refusal(f"more than {MAX_DEPTH} containers in each other, or in itself")
+                raise _too_deep()
             return _CONTAINERS[kind](self, value, room - 1)
         if kind in _SINGLES:
             return _SINGLES[kind](self, value)
+        form = form_of(kind)
+        if form is not None:
+            return self._object(form, value, room)
         return self._array(value)
 
     def _list(self, value: list[Any], room: int) -> _Plain:
@@ -190,6 +200,11 @@ class Packing:
         if len(buffer) < self._least:
             return buffer
         return _extension(Code.BYTES, self._span(buffer))
+
+    def _object(self, form: Form, value: Any, room: int) -> _Plain:
+        if not room:
+            raise _too_deep()
+        return _extension(Code.OBJECT, (form.name, self.plain(form.parts(value), room - 1)))
 
     def _datetime(self, value: datetime.datetime) -> _Plain:
         return _extension(Code.DATETIME, value.isoformat())

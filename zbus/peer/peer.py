@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, InvalidStateError
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from zbus.errors import ZbusError
 from zbus.peer.channel import (
@@ -28,9 +28,9 @@ from zbus.peer.channel import (
     value_of,
 )
 from zbus.peer.counters import PeerCounters
+from zbus.peer.credentials import PeerOptions, peer_options
 from zbus.peer.dispatcher import Dispatcher
 from zbus.protocol.effect import Outcome
-from zbus.protocol.session import SessionLimits
 from zbus.protocol.topics import check_name
 
 __all__ = ["Peer", "Reply", "connect"]
@@ -215,7 +215,7 @@ def connect(
     dispatcher: Dispatcher | None = None,
     role: Literal["engine", "server"] = "engine",
     timeout: float = CONNECT_S,
-    limits: SessionLimits | None = None,
+    **options: Unpack[PeerOptions],
 ) -> Peer:
     """Attach to a broker.
 
@@ -225,9 +225,12 @@ def connect(
         dispatcher: handlers to serve; an engine's are reached by name, a server's by topic.
         role: ``"server"`` at the backend.
         timeout: seconds to try before ``BrokerUnreachable``.
-        limits: what this peer bounds on its own side, such as the handlers that run at once.
+        options: ``limits``, what this peer bounds on its own side, such as the handlers that run
+            at once; and over tcp ``key``, the file of this peer's secret key, and ``server_key``,
+            that of the broker's public one, or several; else $ZBUS_KEY and $ZBUS_SERVER_KEY.
 
     Raises:
+        AuthFailed: the broker and this peer do not trust each other's keys, and why.
         BrokerUnreachable: no broker answered in time.
         RefusedError: a broker answered, and refused: name taken, superseded, full, denied.
     """
@@ -237,7 +240,7 @@ def connect(
         dispatcher=dispatcher,
         role=role,
         timeout=timeout,
-        limits=limits,
+        **peer_options(options),
     )
     return Peer(attach(how))
 

@@ -14,6 +14,7 @@ Rules:
   one worker less than there are, so that they never keep all requests waiting. A lane whose
   handler is stuck stays stuck, because its order would be lost, and no other lane does.
 * Async handlers run in ``peer.coroutines``.
+* A handler whose ``pace`` is quick may be run by ``peer.quick``, in no thread of the pool.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from zbus.errors import (
 from zbus.peer.call import Call, Result
 from zbus.peer.coroutines import Coroutines
 from zbus.peer.dispatcher import Clock, Dispatcher, Handler, perform
+from zbus.peer.pace import Pace
 from zbus.peer.rota import Lane, Rota
 
 __all__ = ["HANDLERS", "HandlerPool"]
@@ -48,16 +50,13 @@ HANDLERS = 8
 """Sync handlers that run at once, where nothing else is said."""
 _PUSH_PATIENCE_S = 30.0
 _STUCK_PER_WORKER = 4
-_CHECK_S = 0.2
-"""How often late handlers are looked for while calls are open."""
-_GRACE_S = 0.2
-"""A handler may end a little late without losing its thread."""
+_CHECK_S = 0.2  # how often late handlers are looked for while calls are open
+_GRACE_S = 0.2  # a handler may end a little late without losing its thread
 _SLICE_S = 0.005
 _SLICE_PUSHES = 256
 _RETRY_AFTER_S = 1.0
 _POLL_S = 0.005
-_ENDING_S = 0.5
-"""What ``close`` adds to its drain for threads that end when they are asked to."""
+_ENDING_S = 0.5  # what close() adds to its drain for threads that end when they are asked to
 _numbers = itertools.count(1)
 _CLOSED = "this peer closed before the handler ended"
 _logger = logging.getLogger("zbus.handler")
@@ -105,6 +104,7 @@ class HandlerPool:
         self._coroutines = Coroutines(self._finish, clock, push_patience_s)
         self._open: dict[Call, bool] = {}
         self._running: dict[Call, tuple[float, _Worker]] = {}
+        self._pace = Pace()
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._stuck: set[_Worker] = set()
@@ -155,6 +155,20 @@ class HandlerPool:
             for call in calls:
                 self._finish(call, _overloaded())
         self._attend(calls)
+
+    def is_quick(self, topic: str) -> bool:
+        """Whether the handler of this topic has been quick for long enough to rely on it."""
+        return self._pace.is_quick(topic)
+
+    def run_here(self, call: Call) -> None:
+        """Run a request's handler in this thread, which is none of the pool's."""
+        handler = self._dispatcher.handler(call.topic)
+        if handler is None or handler.is_async or self._closing:
+            return self.submit(call)
+        self._open[call] = True
+        began = self._clock()
+        self._finish(call, self._perform(handler, call))
+        self._pace.note(call.topic, self._clock() - began)
 
     def cancel(self, call: Call) -> None:
         """Show the handler that its caller gave up, and interrupt an async one."""
@@ -269,13 +283,19 @@ class HandlerPool:
         if call not in self._open:
             return True
         self._running[call] = (until, worker)
-        try:
-            result = perform(handler, call, self._clock)
-        except BaseException as error:  # noqa: BLE001 - a fault of ours must not lose the call
-            result = InternalError(f"running a handler failed: {type(error).__name__}")
+        began = self._clock()
+        result = self._perform(handler, call)
+        if call.deadline is not None:
+            self._pace.note(call.topic, self._clock() - began)
         stays = self._running.pop(call, None) is not None
         self._finish(call, result)
         return stays
+
+    def _perform(self, handler: Handler, call: Call) -> Result:
+        try:
+            return perform(handler, call, self._clock)
+        except BaseException as error:  # noqa: BLE001 - a fault of ours must not lose the call
+            return InternalError(f"running a handler failed: {type(error).__name__}")
 
     def _take_turn(self, worker: _Worker) -> bool:
         lane = self._rota.take()

@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from zbus.errors import ClosedError
 from zbus.peer.channel import CONNECT_S, DRAIN_S, Attachment, Left, attach
+from zbus.peer.credentials import ServerOptions, peer_options
 from zbus.peer.dispatcher import Dispatcher
 from zbus.peer.peer import Peer
 from zbus.peer.pool import HANDLERS
@@ -73,7 +74,7 @@ def serve(
     name: str = "server",
     drain: float = DRAIN_S,
     timeout: float = CONNECT_S,
-    handlers: int = HANDLERS,
+    **options: Unpack[ServerOptions],
 ) -> Left:
     """Serve a dispatcher's topics until SIGTERM or SIGINT, drain, and say what was left.
 
@@ -83,7 +84,8 @@ def serve(
         name: this server's name on the bus, unique there.
         drain: seconds for open handlers to finish.
         timeout: seconds to try before ``BrokerUnreachable``.
-        handlers: sync handlers that run at once.
+        options: ``handlers``, how many sync handlers run at once; ``key`` and ``server_key`` as
+            for ``connect``.
 
     Raises:
         RefusedError: as for ``connect``; or later, when a newer start of this name took over.
@@ -94,7 +96,8 @@ def serve(
         dispatcher=dispatcher,
         role="server",
         timeout=timeout,
-        limits=SessionLimits(handlers=handlers),
+        limits=SessionLimits(handlers=options.pop("handlers", HANDLERS)),
+        **peer_options(options),
     )
     return stay(how, drain=drain)
 

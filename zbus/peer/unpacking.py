@@ -25,6 +25,7 @@ from msgspec import Meta, Struct
 from zbus.errors import Malformed
 from zbus.peer.arrays import Flat, restore
 from zbus.peer.packing import INTEGER_MAX_BYTES, LEAVES, MAX_DEPTH, Code
+from zbus.peer.register import form_named
 from zbus.protocol.message import Frames
 
 __all__ = ["Unpacking"]
@@ -128,6 +129,13 @@ class Unpacking:
         elements = self._elements(content, room)
         return dict(zip(_spread(elements[::2]), elements[1::2], strict=True))
 
+    def _object(self, content: bytes, room: int) -> Any:
+        name, parts = self._elements(content, room)
+        form = form_named(name) if type(name) is str else None
+        if form is None:
+            raise Malformed(f"a body with a value of a type that is not registered: {name!a:.60}")
+        return form.make(parts)
+
     def _int(self, content: bytes, _room: int) -> int:
         if len(content) > INTEGER_MAX_BYTES:
             raise Malformed(f"an int of {len(content)} bytes")
@@ -176,6 +184,7 @@ _READERS: Mapping[int, Any] = {
     Code.ARRAY: Unpacking._array,
     Code.BYTES: Unpacking._bytes,
     Code.TEXT: Unpacking._text,
+    Code.OBJECT: Unpacking._object,
 }
 
 

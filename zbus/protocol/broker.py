@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from zbus.errors import ZbusError
+from zbus.protocol.admission import Admission, not_pushed
 from zbus.protocol.conveyor import Conveyor
 from zbus.protocol.deadlines import Deadlines
 from zbus.protocol.effect import BrokerEffect, Happened, Lane, Route, Send
@@ -49,12 +50,12 @@ from zbus.protocol.message import (
     Welcome,
     as_text,
 )
+from zbus.protocol.policy import Policy
 from zbus.protocol.roster import Peer, Roster
 from zbus.protocol.switchboard import Switchboard
 
 __all__ = ["Broker"]
 
-_LANE_OF_ROLE = {Role.ENGINE: Lane.FRONTEND, Role.SERVER: Lane.BACKEND}
 _GRACE = 1.0
 """Heartbeats that a detached peer has to come back."""
 _NEARLY = 0.9
@@ -74,6 +75,7 @@ class Broker:
         *,
         pipe: tuple[str, ...],
         engine_to_engine: bool = True,
+        policy: Policy | None = None,
         now: float = 0.0,
     ) -> None:
         self.limits = limits
@@ -82,6 +84,7 @@ class Broker:
         self.switchboard = Switchboard(self.roster, limits, engine_to_engine)
         self.switchboard.settled_at = now + limits.restart_settle_s
         self.conveyor = Conveyor(self.roster, limits)
+        self.admission = Admission(self.roster, limits, policy or Policy())
         self._tokens = tokens
         self._pipe = pipe
         self._vigil = Vigil(now, limits.heartbeat_s / BEATS_WHEN_BUSY)
@@ -97,6 +100,9 @@ class Broker:
             for parcel in parcels:
                 if type(parcel.item) is Push:
                     self.conveyor.pushed(parcel, effects)
+            for denied, topic in self.conveyor.denied.items():
+                self._expel(denied, not_pushed(topic), effects, Cause.DENIED)
+            self.conveyor.denied.clear()
             return effects
         peer = self.roster.at(route)
         for parcel in parcels:
@@ -164,6 +170,17 @@ class Broker:
         """Take no new requests from now on; open ones go on (P18)."""
         self.switchboard.draining = True
 
+    def adopt(self, policy: Policy, engine_to_engine: bool) -> list[BrokerEffect]:
+        """Other rules or keys hold from now on (P19): whom they do not allow is sent away."""
+        effects: list[BrokerEffect] = []
+        self.switchboard.engine_to_engine = engine_to_engine
+        self.admission.policy = policy
+        for peer in self.roster:
+            pushed = [lane.topic for lane in self.conveyor.lanes.of_origin(peer)]
+            if unfit := self.admission.unfit(peer, pushed):
+                self._expel(peer, unfit, effects, Cause.DENIED)
+        return effects
+
     def close(self) -> list[BrokerEffect]:
         """Say goodbye to everybody."""
         text = "the broker is going down"
@@ -174,7 +191,7 @@ class Broker:
     # -- attaching -------------------------------------------------------------------------
 
     def _hello(self, route: Route, hello: Hello, now: float, effects: list[BrokerEffect]) -> None:
-        refusal = self._refusal(route, hello)
+        refusal = self.admission.refusal(route, hello)
         if refusal is not None:
             effects.append(_bye(route, *refusal))
             fields = (("peer", hello.name), ("cause", refusal[0].name.lower()))
@@ -189,22 +206,8 @@ class Broker:
             known = None
         awake = self._vigil.clock(now)
         peer = known or self.roster.add(hello, self._window(hello), awake)
+        self.admission.grant(peer, route)
         self._attach(peer, route, hello, awake, effects)
-
-    def _refusal(self, route: Route, hello: Hello) -> tuple[Cause, str] | None:
-        if route.lane is not _LANE_OF_ROLE[hello.role]:
-            return Cause.DENIED, f"this is not the socket for a {hello.role.name.lower()}"
-        known = self.roster.named(hello.name)
-        if known is None:
-            full = len(self.roster) >= self.limits.peers
-            return (Cause.FULL, f"{len(self.roster)} peers are attached") if full else None
-        if known.proof and known.proof != hello.proof:
-            return Cause.NAME_TAKEN, f'another peer is named "{hello.name}"'
-        if known.epoch > hello.epoch:
-            return Cause.SUPERSEDED, f'a newer start of "{hello.name}" is attached'
-        if known.epoch == hello.epoch and known.role is not hello.role:
-            return Cause.DENIED, "one life of a peer has one role"
-        return None
 
     def _window(self, hello: Hello) -> int:
         return max(1, min(hello.window, self.limits.window))
@@ -263,6 +266,7 @@ class Broker:
 
     def _forget(self, peer: Peer, why: str, effects: list[BrokerEffect]) -> None:
         self._checks.remove(peer)
+        self.admission.release(peer)
         self.roster.remove(peer)
         self.switchboard.handler_lost(peer, effects)
         self.switchboard.origin_lost(peer, effects)
@@ -332,6 +336,8 @@ class Broker:
         served = peer.topics.keys() - set(item.withdrawn) | set(item.added)
         if len(served) > TOPICS_MAX:
             self._expel(peer, f"serves more than {TOPICS_MAX} topics", effects)
+        elif denied := self.admission.not_served(peer, item.added):
+            self._expel(peer, denied, effects, Cause.DENIED)
         else:
             self._serve(peer, item.added, item.withdrawn, effects)
 
@@ -348,9 +354,15 @@ class Broker:
     ) -> None:
         self._expel(peer, f"a {type(parcel.item).__name__} from a peer", effects)
 
-    def _expel(self, peer: Peer, text: str, effects: list[BrokerEffect]) -> None:
+    def _expel(
+        self,
+        peer: Peer,
+        text: str,
+        effects: list[BrokerEffect],
+        cause: Cause = Cause.MALFORMED,
+    ) -> None:
         if peer.route is not None:
-            effects.append(_bye(peer.route, Cause.MALFORMED, text))
+            effects.append(_bye(peer.route, cause, text))
         self._forget(peer, text, effects)
 
     def _tell(self, peer: Peer, item: Item, effects: list[BrokerEffect]) -> None:

@@ -29,6 +29,8 @@ class Conveyor:
     def __init__(self, roster: Roster, limits: Limits) -> None:
         self.lanes = LaneTable(limits.push_window)
         self.counts: Counter[str] = Counter()
+        self.denied: dict[Peer, str] = {}
+        """Who pushed where it may not, and where; the broker sends it away."""
         self._roster = roster
 
     def pushed(self, parcel: Parcel, effects: list[BrokerEffect]) -> None:
@@ -85,6 +87,9 @@ class Conveyor:
             self._assign(lane, None, effects)
 
     def _open(self, origin: Peer, topic: str, effects: list[BrokerEffect]) -> PushLane | None:
+        if origin.grants is not None and not origin.grants.may_push(topic):
+            self.denied[origin] = topic
+            return None
         if self.lanes.count_of(origin) >= TOPICS_MAX:
             _tell(origin, Credit(origin.name, origin.epoch, topic, 0, 0, False), effects)
             return None

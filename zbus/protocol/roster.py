@@ -18,6 +18,7 @@ from zbus.errors import ZbusError
 from zbus.protocol.effect import Route
 from zbus.protocol.liveness import Pulse
 from zbus.protocol.message import Hello, Key, Role
+from zbus.protocol.policy import Grants
 
 __all__ = ["Peer", "Roster", "Ticket"]
 
@@ -26,7 +27,8 @@ __all__ = ["Peer", "Roster", "Ticket"]
 class Peer:
     """One life of one peer. ``route`` is None while it is detached; ``asked`` are the tickets
     of its own requests by number, ``holds`` those of the requests that were given to it, and
-    ``judged`` those of its own whose handler was lost, kept for a repeat."""
+    ``judged`` those of its own whose handler was lost, kept for a repeat. ``identity`` is the
+    name that its key proved, ``grants`` what it may do (see ``policy``)."""
 
     name: str
     role: Role
@@ -41,6 +43,8 @@ class Peer:
     asked: dict[int, Ticket] = field(default_factory=dict)
     holds: dict[Ticket, None] = field(default_factory=dict)
     judged: dict[int, Ticket] = field(default_factory=dict)
+    identity: str = ""
+    grants: Grants | None = None
 
     @property
     def owes(self) -> bool:

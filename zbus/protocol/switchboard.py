@@ -66,7 +66,7 @@ class Switchboard:
         self.counts: Counter[str] = Counter()
         self._roster = roster
         self._limits = limits
-        self._engine_to_engine = engine_to_engine
+        self.engine_to_engine = engine_to_engine
 
     # -- a request comes -------------------------------------------------------------------
 
@@ -102,6 +102,8 @@ class Switchboard:
     def _open(self, origin: Peer, parcel: Parcel, now: float, effects: list[BrokerEffect]) -> None:
         item: Request = parcel.item  # type: ignore[assignment]
         refusal = self._refusal(origin, item)
+        if refusal is None and origin.grants is not None:
+            refusal = origin.grants.refusal(parcel, now)
         if refusal is not None:
             self._refuse(_key(item), origin, refusal, effects)
             return
@@ -140,7 +142,7 @@ class Switchboard:
     def _may_ask(self, origin: Peer, target: Peer | None) -> bool:
         # Judged before existence, so that a refusal does not tell who is there (P15).
         to_server = target is not None and target.role is Role.SERVER
-        return self._engine_to_engine or origin.role is Role.SERVER or to_server
+        return self.engine_to_engine or origin.role is Role.SERVER or to_server
 
     def _place(self, ticket: Ticket, parcel: Parcel, effects: list[BrokerEffect]) -> None:
         """Give a new ticket to a handler, or let it wait, or refuse it."""

@@ -61,6 +61,10 @@ class MemoryPort:
                 frames.clear()
         return received
 
+    def user(self, peer: bytes) -> str:
+        """See ``Port``. Nobody is asked here."""
+        return ""
+
     def close(self) -> None:
         """See ``Port``."""
         self._fabric.unplug(self._plug)

@@ -5,9 +5,9 @@ Rules of this room:
 * An endpoint is ``ipc:///absolute/path`` or ``tcp://ADDRESS:PORT`` with a numeric address. No
   abstract sockets (they have no permissions), no wildcards, no interface or host names: what
   is written is what is bound.
-* ipc is guarded by its directory. tcp is guarded by CURVE, which this version does not have;
-  so tcp is refused, but on loopback where the operator says ``insecure`` (promise P16: fail
-  closed). ``check_listening`` is the one place that judges this, and where CURVE will join.
+* ipc is guarded by its directory, tcp by CURVE. tcp without a key is refused, but on loopback
+  where the operator says ``insecure`` (promise P16: fail closed). ``check_listening`` is the one
+  place that judges this for brokers.
 * Nothing here reads the environment or asks who we are: both are arguments.
 """
 
@@ -84,15 +84,16 @@ def check_endpoint(endpoint: str) -> str:
     raise ValueError("an endpoint starts with ipc:// or tcp://")
 
 
-def check_listening(endpoint: str, insecure: bool) -> None:
-    """Refuse to listen where anybody could come in: ValueError, which names the remedy."""
-    if not endpoint.startswith("tcp://"):
+def check_listening(endpoint: str, insecure: bool, secure: bool = False) -> None:
+    """Refuse to listen where anybody could come in: ValueError, which names the remedy.
+    ``secure`` says that tcp has CURVE."""
+    if secure or not endpoint.startswith("tcp://"):
         return
     address = _tcp_address(endpoint)
     if not address.is_loopback:
         raise ValueError(
-            f"{endpoint} is open to the network and tcp is not encrypted in this version; "
-            "listen on ipc, or on 127.0.0.1 with insecure = true"
+            f"{endpoint} is open to the network, and tcp is only encrypted with a security.key; "
+            "give it one, or listen on ipc, or on 127.0.0.1 with insecure = true"
         )
     if not insecure:
         raise ValueError(

@@ -18,7 +18,10 @@ import enum
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
-__all__ = ["Frame", "Network", "Port", "Received", "Sent"]
+__all__ = ["LOCAL", "Frame", "Network", "Port", "Received", "Sent"]
+
+LOCAL = "local"
+"""The user of a connection that was let in without a key; no key has five characters."""
 
 Frame: TypeAlias = bytes | memoryview
 
@@ -57,6 +60,11 @@ class Port(Protocol):
         something has come since, so go by that and not by this. A message of more frames than
         the protocol allows comes as one without frames, which no decoder takes.
         """
+
+    def user(self, peer: bytes) -> str:
+        """What the connection with this routing id, of which something was drained, has proved:
+        its key, ``LOCAL`` where the authenticator let it in without one, and empty where
+        nobody was asked."""
 
     def close(self) -> None:
         """Close it and drop what is queued. A second call does nothing."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import zmq
+
 from zbus.protocol.limits import HEADER_MAX_BYTES
 
-__all__ = ["FRAME_MARGIN_BYTES", "SocketProfile"]
+__all__ = ["BOUND", "FRAME_MARGIN_BYTES", "SocketProfile", "options_of"]
 
+BOUND = frozenset({int(zmq.ROUTER), int(zmq.PULL)})
+"""The kinds of socket that bind: where peers come in."""
 FRAME_MARGIN_BYTES = 4_096
 """Keeps an honest frame at the limit well inside."""
 
@@ -50,3 +54,33 @@ class SocketProfile:
     """A busy one after this (TCP_MAXRT), since keepalive does not look at busy ones. Not less:
     it also cuts a peer that is alive and does not read."""
     ipv6: bool = False
+
+
+def options_of(profile: SocketProfile, kind: int) -> list[tuple[int, int]]:
+    """Every option of this kind of socket; they work only before bind or connect."""
+    every: list[tuple[int, int]] = [
+        (zmq.LINGER, 0),  # the bus waits for receipts; closing never waits for a socket
+        (zmq.HEARTBEAT_IVL, 0),  # else a process that stalls at its receive mark is aborted
+        (zmq.SNDHWM, profile.send_mark),
+        (zmq.RCVHWM, profile.receive_mark),
+        (zmq.HANDSHAKE_IVL, profile.handshake_ms),
+        (zmq.TCP_KEEPALIVE, 1),
+        (zmq.TCP_KEEPALIVE_IDLE, profile.keepalive_idle_s),
+        (zmq.TCP_KEEPALIVE_INTVL, profile.keepalive_every_s),
+        (zmq.TCP_KEEPALIVE_CNT, profile.keepalive_count),
+        (zmq.TCP_MAXRT, profile.unanswered_ms),
+        (zmq.IPV6, int(profile.ipv6)),
+    ]
+    if kind in BOUND:
+        # Where peers come in. What a broker passes on to a peer, it has let in by this.
+        every.append((zmq.MAXMSGSIZE, profile.frame_max_bytes))
+        every.append((zmq.BACKLOG, profile.backlog))
+    else:
+        every.append((zmq.IMMEDIATE, 1))  # FULL while nobody is connected, no queue into nothing
+        every.append((zmq.CONNECT_TIMEOUT, profile.connect_ms))
+        every.append((zmq.RECONNECT_IVL, profile.reconnect_ms))
+        every.append((zmq.RECONNECT_IVL_MAX, profile.reconnect_max_ms))
+    if kind == zmq.ROUTER:
+        every.append((zmq.ROUTER_MANDATORY, 1))  # else what cannot be routed is thrown away
+        every.append((zmq.ROUTER_HANDOVER, 0))  # else a peer can take another's routing id
+    return every

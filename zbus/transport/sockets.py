@@ -10,6 +10,9 @@ Rules of this room:
   its stream. It closes itself, which is a lost connection and nothing worse.
 * Calls go to ``zmq.backend`` with plain int flags, and the answer "nothing there" is asked for
   and not provoked: an ``Again`` costs three microseconds, as much as the rest of a lone message.
+* A port is *quiet* once it was asked and had nothing, until it is touched or its descriptor
+  rings. Whoever touches a socket may swallow its edge, so it is asked again before a sleep; one
+  that nobody touched is not, because to ask is two system calls.
 """
 
 from __future__ import annotations
@@ -19,14 +22,15 @@ import os
 from collections.abc import Sequence
 
 import zmq
-from zmq.backend import Context, Socket, zmq_poll
+from zmq.backend import Context, Socket
 
 from zbus.errors import ClosedError, ConfigError
 from zbus.protocol.limits import FRAMES_MAX, INLINE_MAX_BYTES
 from zbus.transport.address import OwnPath, check_address, check_vacant, refusal
 from zbus.transport.bell import Bell
+from zbus.transport.guard import Gate, Users, Watch
 from zbus.transport.port import Frame, Received, Sent
-from zbus.transport.profile import SocketProfile
+from zbus.transport.profile import BOUND, SocketProfile, options_of
 
 __all__ = ["ZmqNetwork", "ZmqPort"]
 
@@ -34,7 +38,7 @@ _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _IN = int(zmq.POLLIN)
 _OUT = int(zmq.POLLOUT)
-_BOUND = frozenset({int(zmq.ROUTER), int(zmq.PULL)})
+_EVENTS = int(zmq.EVENTS)
 _GONE = frozenset({int(zmq.EHOSTUNREACH), int(zmq.ENOTSOCK), int(zmq.ETERM)})
 _ASK_MAX = 3
 """Messages after which ``drain`` asks whether there is another; then it takes until refused."""
@@ -47,30 +51,37 @@ class ZmqPort:
     """A port of a ``ZmqNetwork``, which makes it."""
 
     __slots__ = (
-        "_alone",
+        "_get",
         "_network",
         "_pushes",
         "_recv",
         "_routed",
         "_send",
         "_skipping",
+        "_users",
         "descriptor",
         "endpoint",
         "full",
         "paths",
         "quiet",
         "socket",
+        "watch",
     )
 
     def __init__(
-        self, network: ZmqNetwork, socket: Socket, endpoint: str, paths: Sequence[OwnPath]
+        self,
+        network: ZmqNetwork,
+        socket: Socket,
+        endpoint: str,
+        paths: Sequence[OwnPath],
+        watch: Watch | None = None,
     ) -> None:
         self._network = network
         self._send = socket.send
         self._recv = socket.recv
         self._routed = socket.get(zmq.TYPE) == zmq.ROUTER
         self._pushes = socket.get(zmq.TYPE) == zmq.PUSH
-        self._alone = [(socket, _IN)]
+        self._get = socket.get
         self._skipping = False
         self.socket = socket
         self.paths = paths
@@ -78,6 +89,8 @@ class ZmqPort:
         self.descriptor = int(socket.get(zmq.FD))
         self.full = False
         self.quiet = False
+        self.watch = watch
+        self._users = Users() if self._routed and network.gate.asks else None
 
     @property
     def routed(self) -> bool:
@@ -90,6 +103,7 @@ class ZmqPort:
         """See ``Port``. A frame that came from a port goes on without being copied."""
         if not frames:
             raise ValueError("a message has at least one frame")
+        self.quiet = False
         try:
             if self._routed:
                 self._send(peer, _MORE)
@@ -132,13 +146,14 @@ class ZmqPort:
         """See ``Port``. A message of too many frames comes as one of none, which no decoder
         takes. A frame longer than ``INLINE_MAX_BYTES`` is a view of where ZeroMQ put it."""
         received: list[Received] = []
+        if self.watch is not None and self.watch.is_open:
+            self.watch.hear()
         if self.quiet or limit < 1 or self._pushes:
-            self.quiet = False
             return received
         try:
             self._drain(received, limit)
         except zmq.Again:
-            pass
+            self.quiet = True
         except zmq.ZMQError as error:
             if error.errno not in _GONE:
                 self.close()
@@ -148,9 +163,16 @@ class ZmqPort:
             raise
         return received
 
+    def events(self) -> int:
+        """What the socket is ready for, asked now; notes whether it is quiet."""
+        events = int(self._get(_EVENTS))
+        self.quiet = not events & _IN
+        return events
+
     def _drain(self, received: list[Received], limit: int) -> None:
         recv = self._recv
         routed = self._routed
+        users = self._users
         if self._skipping:
             self._skip()
         while not self._skipping:
@@ -158,9 +180,11 @@ class ZmqPort:
             # tells whether another follows; asking the socket for that costs twice as much.
             peer = recv(_LAST) if routed else b""
             frame = recv(_LAST, False)
+            if users is not None and peer not in users:
+                users.note(peer, frame)
             received.append((peer, self._rest(frame) if frame.more else [_owned(frame)]))
             count = len(received)
-            if count >= limit or (count <= _ASK_MAX and not zmq_poll(self._alone, 0)):
+            if count >= limit or (count <= _ASK_MAX and not self.events() & _IN):
                 return
 
     def _rest(self, frame: zmq.Frame) -> list[Frame]:
@@ -180,23 +204,27 @@ class ZmqPort:
                 return
             self._skipping = self._recv(_LAST, False).more
 
+    def user(self, peer: bytes) -> str:
+        """See ``Port``."""
+        return "" if self._users is None else self._users.of(peer)
+
     def close(self) -> None:
         """See ``Port``. Safe after fork: the child touches nothing that is the parent's."""
         self._network.forget(self)
 
 
 class ZmqNetwork:
-    """A ``Network`` with a ZeroMQ context of its own; two of them share nothing."""
+    """A ``Network`` with a ZeroMQ context of its own; two of them share nothing. ``gate`` is the
+    security of its sockets."""
 
-    def __init__(self, profile: SocketProfile = _PROFILE) -> None:
+    def __init__(self, profile: SocketProfile = _PROFILE, gate: Gate | None = None) -> None:
         self._profile = profile
-        self._context = Context()
+        self.gate = gate or Gate()
+        self.context = Context()
         self._pid = os.getpid()
         self._closed = False
         self._bell = Bell()
-        # Replaced, never changed: wait() reads it in another thread.
-        self._ports: tuple[ZmqPort, ...] = ()
-        self._watch: list[tuple[Socket, int]] | None = None
+        self._ports: tuple[ZmqPort, ...] = ()  # replaced, never changed: wait() reads it
 
     # -- ports -----------------------------------------------------------------------------
 
@@ -218,22 +246,27 @@ class ZmqNetwork:
         if not endpoints:
             raise ConfigError("a port that binds needs an endpoint, and none was given")
         try:
-            socket = Socket(self._context, kind)
+            socket = Socket(self.context, kind)
         except zmq.ZMQError as error:
             raise refusal(endpoints[0], error.errno or 0) from None
         paths: list[OwnPath] = []
+        watch = self.gate.watch(self.context, socket, endpoints[0]) if kind == zmq.DEALER else None
         try:
-            for option, value in _options(self._profile, kind):
+            for option, value in options_of(self._profile, kind):
                 socket.set(option, value)
-            attach = _bind if kind in _BOUND else _connect
-            real = [attach(socket, endpoint, paths) for endpoint in endpoints]
-            port = ZmqPort(self, socket, real[0], paths)
+            attach = _bind if kind in BOUND else _connect
+            real: list[str] = []
+            for endpoint in endpoints:
+                self.gate.prepare(socket, endpoint)
+                real.append(attach(socket, endpoint, paths))
+            port = ZmqPort(self, socket, real[0], paths, watch)
         except BaseException:
-            _close(socket, paths)
+            _close(socket, paths, watch=watch)
             raise
+        if watch is not None:
+            self._bell.watch(watch.descriptor)
         self._bell.watch(port.descriptor)
         self._ports += (port,)
-        self._watch = None
         return port
 
     def forget(self, port: ZmqPort, linger_ms: int = 0) -> None:
@@ -241,51 +274,46 @@ class ZmqNetwork:
         if port not in self._ports:
             return
         self._ports = tuple(other for other in self._ports if other is not port)
-        self._watch = None
         if os.getpid() != self._pid:
             return
+        if port.watch is not None:
+            self._bell.ignore(port.watch.descriptor)
         self._bell.ignore(port.descriptor)
-        _close(port.socket, port.paths, linger_ms)
+        _close(port.socket, port.paths, linger_ms, port.watch)
 
     def port_is_full(self, port: ZmqPort) -> None:
         """A send found no room. For ``ZmqPort.send``. A ROUTER always has room for somebody, so
         its events would tell nothing."""
         if not port.routed:
             port.full = True
-            self._watch = None
 
     # -- sleeping --------------------------------------------------------------------------
 
     def readable(self) -> bool:
-        """See ``Network``. Looks at every socket's events, so that an edge of its descriptor
-        that a send or a drain swallowed is not lost; and notes which ports have nothing, to
-        spare the next drain of each the asking."""
-        watch = self._watch if self._watch is not None else self._rewatch()
-        if not watch:
-            return False
-        ready = dict(zmq_poll(watch, 0))
+        """See ``Network``. Asks every port that is not quiet, so that an edge of its descriptor
+        that a send or a drain swallowed is not lost."""
+        self._note_rung(self._bell.look())
+        ready = False
         for port in self._ports:
-            events = ready.get(port.socket, 0)
-            port.quiet = not events & _IN
-            if events & _OUT:
-                port.full = False
-                self._watch = None
-        return bool(ready)
-
-    def _rewatch(self) -> list[tuple[Socket, int]]:
-        """What ``readable`` looks for: messages, and room where there was none."""
-        self._watch = [(port.socket, _IN | _OUT if port.full else _IN) for port in self._ports]
-        return self._watch
+            if not port.quiet or port.full:
+                events = port.events()
+                if port.full and events & _OUT:
+                    port.full = False
+                    ready = True
+                ready = ready or not port.quiet
+        return ready
 
     def wait(self, timeout_s: float | None) -> None:
-        """See ``Network``. Takes back what ``readable`` noted of the ports that rang. Only it
-        makes such notes: a new connection's first message rings nothing until somebody looked."""
+        """See ``Network``. A port that rang is quiet no longer."""
         if self._closed:
             raise ClosedError("this network is closed")
-        rung = self._bell.sleep(timeout_s)
-        for port in self._ports:
-            if port.descriptor in rung:
-                port.quiet = False
+        self._note_rung(self._bell.sleep(timeout_s))
+
+    def _note_rung(self, rung: set[int]) -> None:
+        if rung:
+            for port in self._ports:
+                if port.descriptor in rung:
+                    port.quiet = False
 
     def wake(self) -> None:
         """See ``Network``."""
@@ -300,38 +328,8 @@ class ZmqNetwork:
         for port in self._ports:
             self.forget(port, round(linger_s * 1_000))
         if os.getpid() == self._pid:
-            self._context.term()
+            self.context.term()
         self._bell.close()
-
-
-def _options(profile: SocketProfile, kind: int) -> list[tuple[int, int]]:
-    """Every option of this kind of socket; they work only before bind or connect."""
-    every: list[tuple[int, int]] = [
-        (zmq.LINGER, 0),  # the bus waits for receipts; closing never waits for a socket
-        (zmq.HEARTBEAT_IVL, 0),  # else a process that stalls at its receive mark is aborted
-        (zmq.SNDHWM, profile.send_mark),
-        (zmq.RCVHWM, profile.receive_mark),
-        (zmq.HANDSHAKE_IVL, profile.handshake_ms),
-        (zmq.TCP_KEEPALIVE, 1),
-        (zmq.TCP_KEEPALIVE_IDLE, profile.keepalive_idle_s),
-        (zmq.TCP_KEEPALIVE_INTVL, profile.keepalive_every_s),
-        (zmq.TCP_KEEPALIVE_CNT, profile.keepalive_count),
-        (zmq.TCP_MAXRT, profile.unanswered_ms),
-        (zmq.IPV6, int(profile.ipv6)),
-    ]
-    if kind in _BOUND:
-        # Where peers come in. What a broker passes on to a peer, it has let in by this.
-        every.append((zmq.MAXMSGSIZE, profile.frame_max_bytes))
-        every.append((zmq.BACKLOG, profile.backlog))
-    else:
-        every.append((zmq.IMMEDIATE, 1))  # FULL while nobody is connected, no queue into nothing
-        every.append((zmq.CONNECT_TIMEOUT, profile.connect_ms))
-        every.append((zmq.RECONNECT_IVL, profile.reconnect_ms))
-        every.append((zmq.RECONNECT_IVL_MAX, profile.reconnect_max_ms))
-    if kind == zmq.ROUTER:
-        every.append((zmq.ROUTER_MANDATORY, 1))  # else what cannot be routed is thrown away
-        every.append((zmq.ROUTER_HANDOVER, 0))  # else a peer can take another's routing id
-    return every
 
 
 def _bind(socket: Socket, endpoint: str, paths: list[OwnPath]) -> str:
@@ -357,9 +355,13 @@ def _connect(socket: Socket, endpoint: str, _paths: list[OwnPath]) -> str:
     return endpoint
 
 
-def _close(socket: Socket, paths: Sequence[OwnPath], linger_ms: int = 0) -> None:
+def _close(
+    socket: Socket, paths: Sequence[OwnPath], linger_ms: int = 0, watch: Watch | None = None
+) -> None:
     for path in paths:
         path.unlink()
+    if watch is not None:
+        watch.close()
     socket.close(linger_ms)
 
 
