@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from brokers import BOUND_S, HereBroker, broker, ended, in_a_thread, leaving_nothing, until
 
-from zbus.errors import RequestTimeout
+from zbus.errors import RequestError, RequestTimeout
 from zbus.peer.body import encode_body
 from zbus.peer.call import Call
 from zbus.peer.dispatcher import Dispatcher
@@ -212,3 +213,29 @@ def test_a_quick_handler_may_ask_its_own_peer(here: HereBroker, engine: Peer) ->
         until(lambda: engine.request("outer", timeout=BOUND_S) in ON_DUTY, "it is run on duty")
         assert engine.request("outer", True, timeout=BOUND_S) in ON_DUTY
         holder.clear()
+
+
+@pytest.mark.real
+def test_p18_who_closes_does_not_wait_for_a_quick_handler_that_hangs(
+    here: HereBroker, engine: Peer
+) -> None:
+    """Also where it began just now, and has not been relieved yet."""
+    began, go_on = threading.Event(), threading.Event()
+    dispatcher = Dispatcher()
+
+    @dispatcher.on("turns")
+    def turns(body: Any) -> str:
+        if body == "hang":
+            began.set()
+            go_on.wait(BOUND_S)
+        return threading.current_thread().name
+
+    peer = server(here, dispatcher)
+    until(lambda: engine.request("turns", timeout=BOUND_S) in ON_DUTY, "it is run on duty")
+    future = engine.submit("turns", "hang", timeout=0.5)
+    assert began.wait(BOUND_S)
+    asked = time.monotonic()
+    assert peer.close(drain=0.0).handlers == 1
+    assert time.monotonic() - asked < BOUND_S / 2
+    go_on.set()
+    assert isinstance(future.exception(BOUND_S), RequestError)

@@ -56,8 +56,7 @@ class Driver:
         self._link = link
         self._network = network
         self._clock = clock
-        # Reentrant, so that a signal's handler or a finalizer that comes back in here while this
-        # thread holds it is refused, instead of waiting for itself for ever.
+        # Reentrant: a signal's handler, or a finalizer, that comes back in here is refused.
         self._lock = threading.RLock()
         self._busy = False
         self._bell = threading.Lock()
@@ -111,8 +110,9 @@ class Driver:
             self._network.close(goodbye_s)
 
     def _join(self) -> None:
-        if self._on_duty.ident is not None and not self.is_own_thread():
-            self._on_duty.join()
+        # Whoever is on duty may be in a handler that hangs, and about to be relieved.
+        while self._on_duty.is_alive() and not self.is_own_thread():
+            self._on_duty.join(_PATIENCE_S)
         if self._quick is not None:
             self._quick.end()
             for thread in (self._thread, self._relief):
@@ -280,11 +280,13 @@ class Driver:
         if self._quick is not None and self.is_own_thread():
             return  # it hears at its next turn, which is now
         if not self._lock.acquire(blocking=False):
-            return self._network.wake()
+            self._network.wake()
+            return
         try:
             if self._busy or self._stopped:
-                return self._network.wake()
-            return self._say_replies()
+                self._network.wake()
+            else:
+                self._say_replies()
         finally:
             self._lock.release()
 
@@ -361,8 +363,7 @@ class Driver:
         return due is not None and due < self._sleeps_until
 
     def _wake(self, begun: bool) -> None:
-        """Wake whoever turns: from now on the I/O thread, where something else has begun than
-        the leader's request."""
+        """Wake whoever turns: the I/O thread, where not only the leader's request has begun."""
         if self._standby and (begun or self._leader is None or len(self._link.session.asker) > 1):
             self._call_off()
         else:
