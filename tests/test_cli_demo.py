@@ -17,7 +17,16 @@ from terminals import ROOT, Terminals, invoke, terminals, until
 
 from zbus.cli.demo import words_of
 from zbus.demo.cast import DemoFailed
-from zbus.demo.events import BrokerBack, BrokerKilled, Check, Event, Latency, RoundOver, Started
+from zbus.demo.events import (
+    Aborted,
+    BrokerBack,
+    BrokerKilled,
+    Check,
+    Event,
+    Latency,
+    RoundOver,
+    Started,
+)
 from zbus.demo.parts import living_in
 from zbus.demo.plan import Plan
 
@@ -33,6 +42,13 @@ KEPT = Check(promise="every request ended once", kept=True, found="3 asked, 3 en
 BROKEN = Check(promise="nothing is left behind", kept=False, found="process 7")
 LATENCY = Latency(requests=2000, p50_ms=0.6213, p99_ms=3.2, waited=150)
 KILLED, BACK = BrokerKilled(pid=7, successor=9), BrokerBack(after_ms=1234.0)
+ABORTED = Aborted(
+    job="astray", pid=7, answer="late", step="asked", ending="exit code 0", took_ms=1041.3
+)
+ABORTED_LINE = (
+    "job astray: its handler has not answered; process 7 is gone 1,041 ms after the abort"
+    " (asked, exit code 0)"
+)
 LATENCY_LINE = (
     "latency of 2,000 requests while training: p50 0.62 ms, p99 3.20 ms; 150 more met the restart"
 )
@@ -51,6 +67,10 @@ LINES: list[tuple[Event, str]] = [
         "broker 7 killed with SIGKILL while requests are under way; broker 9 starts in its place",
     ),
     (BACK, "a reply after 1,234 ms; the training goes on by itself"),
+    (
+        ABORTED,
+        ABORTED_LINE,
+    ),
     (KEPT, "ok     every request ended once: 3 asked, 3 ended"),
     (BROKEN, "FAILED nothing is left behind: process 7"),
     (LATENCY, LATENCY_LINE),
@@ -108,10 +128,11 @@ def test_json_has_an_object_an_event(seen: list[object]) -> None:
     """One a line, each with its kind, and nothing else."""
     result = invoke("demo", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    kinds = "started round round broker_killed broker_back check check latency".split()
+    kinds = "started round round broker_killed broker_back aborted check check latency".split()
     assert [event["event"] for event in events] == kinds
     assert events[1]["accuracy"] == 0.8125
-    assert events[6] == {
+    assert events[5]["took_ms"] == 1041.3
+    assert events[7] == {
         "event": "check",
         "promise": "nothing is left behind",
         "kept": False,
@@ -196,7 +217,8 @@ def test_the_demo_passes_as_json(here: Terminals) -> None:
         "round": 16,
         "broker_killed": 1,
         "broker_back": 1,
-        "check": 7,
+        "aborted": 1,
+        "check": 8,
         "latency": 1,
     }
     assert all(event["kept"] for event in events if event["event"] == "check")
@@ -244,7 +266,7 @@ def test_ctrl_c_ends_the_demo_quietly(here: Terminals, number: int) -> None:
     with here.beside("demo", "--json") as demo:
         started = json.loads(demo.line())
         place = Path(started["runtime_dir"])
-        assert len([*living_in(place)]) == 6
+        assert len([*living_in(place)]) == 1 + 2 * 6  # all but the server have guards
         demo.signal(number)
         assert demo.end() == 130
         assert demo.errors == ""

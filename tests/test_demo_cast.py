@@ -190,3 +190,50 @@ def test_no_signal_keeps_close_from_its_work(cast: Cast, monkeypatch: pytest.Mon
     monkeypatch.setattr(part, "kill", interrupted)
     assert cast.close() == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.real
+def test_an_engine_is_a_child(cast: Cast) -> None:
+    """It ends as a part does, and close leaves neither it nor its guard."""
+    good = cast.start_engine("engine-1", "job", "ends_well")
+    cast.see_off("engine-1")
+    assert good.exit_code == 0
+    cast.start_engine("engine-2", "job", "waits")
+    assert len([*living_in(cast.runtime_dir)]) == 2
+    assert cast.close() == []
+    assert cast.exits() == {"engine-1": 0, "engine-2": -signal.SIGKILL}
+    with pytest.raises(DemoFailed, match=r"engine-3 did not start.*this parent has closed"):
+        cast.start_engine("engine-3", "job", "waits")
+    assert [*living_in(cast.runtime_dir)] == []
+
+
+@pytest.mark.real
+def test_an_engine_that_ends_badly_fails_the_run(cast: Cast) -> None:
+    """With its exit code and its last words, or with why it did not start."""
+    cast.start_engine("engine-1", "job", "ends_badly")
+    with pytest.raises(DemoFailed, match="engine-1 ended with exit code 3") as raised:
+        cast.wait_until(lambda: False, BOUND_S)
+    assert str(raised.value).endswith("something is wrong")
+    cast.start_engine("engine-2", "job", "waits")
+    with pytest.raises(DemoFailed, match="engine-2 did not start"):
+        cast.start_engine("engine-2", "job", "waits")
+
+
+@pytest.mark.real
+def test_one_job_is_aborted_and_no_other(cast: Cast) -> None:
+    """Whoever asks is given the grace; the job is no part of the run any more."""
+    cast.start_engine("engine-1", "job", "waits")
+    cast.start_engine("engine-2", "another", "waits")
+    graces: list[float] = []
+
+    def refuse(grace_s: float) -> None:
+        graces.append(grace_s)
+        raise RuntimeError("no")
+
+    report = cast.abort("engine-1", "job", refuse)
+    assert (report.step, report.refusal) == ("terminated", "RuntimeError: no")
+    assert report.ending.code == -signal.SIGTERM
+    assert len(graces) == 1
+    assert [*cast.parts] == ["engine-2"]
+    assert cast.parts["engine-2"].exit_code is None
+    cast.look()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,15 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zbus.demo.checks import ACCURACY_MIN, History, Kill, checks, latency, nothing_left
-from zbus.demo.events import Check
+from zbus.demo.events import Aborted, Check
 from zbus.demo.ledger import REPLIED, Kind, Record
-from zbus.demo.plan import SERVER, STORY, Plan
+from zbus.demo.plan import SERVER, SPIN, STORY, STRAY, Plan
 
 PLAN = Plan(engines=2, rounds=2)
 KILL = Kill(100.0, 100.01)
-PLANTED = "HandlerError, executed=yes"
+PLANTED = "HANDLER_EXCEPTION"
+LATE = "COMMUNICATION_ERROR ZB-301, executed=maybe"
+ABORTED = Aborted(
+    job="astray", pid=7, answer=LATE, step="asked", ending="exit code 0", took_ms=1041.3
+)
 COUNTS = {"accepted": 3, "delivered": 3, "dropped": 0, "queued": 0, "repeats": 1}
-ONCE, STARTS, FAULT, PUSHES, PAUSE, LEARNED = range(6)
+ONCE, STARTS, FAULT, PUSHES, PAUSE, ABORT, LEARNED = range(7)
 Ledgers = dict[str, list[Record]]
 
 
@@ -27,7 +32,8 @@ class Notes:
     """The ledgers of a run, written one request at a time."""
 
     def __init__(self) -> None:
-        self.ledgers: Ledgers = {name: [] for name in (*PLAN.names, SERVER, STORY)}
+        self.ledgers: Ledgers = {name: [] for name in (*PLAN.names, SERVER, STORY, STRAY)}
+        self.aborted: Aborted | None = None
         self._keys = map("id-{}".format, itertools.count())
 
     def note(self, name: str, *record: Any) -> None:
@@ -37,10 +43,10 @@ class Notes:
     def ask(self, topic: str, begun_s: float, ended_s: float, end: str = REPLIED) -> str:
         """A request of an engine to the server; its id."""
         key = next(self._keys)
-        asks, runs = (SERVER, "engine-2") if topic == "model.score" else ("engine-1", SERVER)
+        others = {"model.score": (SERVER, "engine-2"), SPIN: (STORY, STRAY)}
+        asks, runs = others.get(topic, ("engine-1", SERVER))
         self.note(asks, begun_s, Kind.BEGUN, key, topic)
-        if not topic.startswith("zbus."):
-            self.note(runs, begun_s, Kind.STARTED, key, asks)
+        self.note(runs, begun_s, Kind.STARTED, key, asks)
         self.note(asks, ended_s, Kind.ENDED, key, end)
         return key
 
@@ -52,7 +58,7 @@ class Notes:
 
     def judged(self, accuracy: float = 0.95) -> list[Check]:
         """What the checks say."""
-        return checks(History(PLAN, self.ledgers, KILL), accuracy)
+        return checks(History(PLAN, self.ledgers, KILL, self.aborted), accuracy)
 
 
 def good_run() -> Notes:
@@ -65,7 +71,8 @@ def good_run() -> Notes:
     notes.ask("train.watch", 99.0, 100.9)
     notes.ask("train.report", 100.2, 100.8)
     notes.ask("train.report", 101.0, 101.003)
-    notes.ask("zbus.ping", 102.0, 102.1)
+    notes.ask(SPIN, 102.0, 102.25, LATE)
+    notes.aborted = ABORTED
     for name in PLAN.names:
         for number in (1, 2, 3):
             notes.note(SERVER, 92.0 + number, Kind.TOOK, name, number)
@@ -84,26 +91,30 @@ def test_a_good_run_keeps_every_promise() -> None:
     assert broken(notes) == []
     found = [check.found for check in notes.judged()]
     assert found[ONCE] == "10 asked, 10 ended"
-    assert found[STARTS] == "9 starts for 9 requests, 2 repeats known"
-    assert found[FAULT] == "engine-2: 3 replied, 1 HandlerError, executed=yes"
+    assert found[STARTS] == "10 starts for 10 requests, 2 repeats known"
+    assert found[FAULT] == "engine-2: 3 replied, 1 HANDLER_EXCEPTION"
     assert found[PUSHES] == "6 accepted, 6 delivered, 0 dropped, 0 queued, 6 taken"
     assert found[PAUSE] == (
         "800 ms to a reply; 1 requests were open and 1 asked meanwhile, the last ended after"
         " 900 ms; 0 failed"
+    )
+    assert found[ABORT] == (
+        "abort confirmed in 1,041 ms (asked, exit code 0); before that, 1 handler ran and ended"
+        f" with {LATE}"
     )
     assert found[LEARNED] == "0.950"
 
 
 def test_nothing_happened_is_not_good() -> None:
     """A run without requests, pushes or a restart shows nothing, so nothing holds."""
-    assert broken(Notes()) == [ONCE, STARTS, FAULT, PUSHES, PAUSE]
+    assert broken(Notes()) == [ONCE, STARTS, FAULT, PUSHES, PAUSE, ABORT]
 
 
 @pytest.mark.parametrize("kind", [Kind.ENDED, Kind.BEGUN])
 def test_a_request_that_does_not_end_or_ends_twice_is_found(kind: Kind) -> None:
     """So is one that ended and was never asked."""
     lost, doubled = good_run(), good_run()
-    key = next(record.key for record in lost.ledgers[STORY] + lost.ledgers["engine-1"])
+    key = next(record.key for record in lost.ledgers["engine-1"])
     lost.edit(lambda record: None if record[1:3] == (kind, key) else record)
     assert ONCE in broken(lost)
     doubled.ledgers["engine-1"] += [
@@ -123,7 +134,7 @@ def test_a_handler_that_starts_twice_is_found() -> None:
 
 
 def test_a_reply_that_no_handler_gave_is_found() -> None:
-    """But the broker's own topics have none that notes."""
+    """It cannot be."""
     notes = good_run()
     key = notes.ask("train.report", 103.0, 103.1)
     notes.edit(lambda record: None if record[1:3] == (Kind.STARTED, key) else record)
@@ -139,9 +150,9 @@ def test_a_start_that_nobody_asked_for_is_found() -> None:
     assert "1 unasked" in notes.judged()[STARTS].found
 
 
-@pytest.mark.parametrize("end", [REPLIED, "TargetLost, executed=maybe", "BadReply, executed=yes"])
+@pytest.mark.parametrize("end", [REPLIED, "COMMUNICATION_ERROR ZB-403, executed=maybe", "ERROR"])
 def test_a_planted_error_that_comes_as_something_else_is_found(end: str) -> None:
-    """It is a HandlerError that ran, and nothing else is."""
+    """It is the code of a handler that raised, and no other."""
     notes = good_run()
     notes.edit(lambda record: record._replace(detail=end) if record.detail == PLANTED else record)
     assert FAULT in broken(notes)
@@ -206,7 +217,7 @@ def test_an_engine_that_pushed_nothing_is_found() -> None:
     assert broken(notes) == [PUSHES]
 
 
-@pytest.mark.parametrize("end", ["RequestTimeout, executed=maybe", "TargetLost, executed=maybe"])
+@pytest.mark.parametrize("end", [LATE, "COMMUNICATION_ERROR ZB-403, executed=maybe"])
 def test_a_request_that_failed_because_of_the_restart_is_found(end: str) -> None:
     """With what it ended as."""
     notes = good_run()
@@ -235,6 +246,29 @@ def test_a_reply_to_an_older_request_is_no_sign_of_life() -> None:
     assert notes.judged()[PAUSE].found.startswith("800 ms to a reply")
 
 
+def test_an_abort_that_was_none_is_found() -> None:
+    """No abort, an engine that had ended before, and a handler that did answer."""
+    none, early, heard = good_run(), good_run(), good_run()
+    none.aborted = None
+    assert broken(none) == [ABORT]
+    assert none.judged()[ABORT].found == "not aborted"
+    early.aborted = replace(ABORTED, step="nothing")
+    assert broken(early) == [ABORT]
+    heard.edit(lambda each: each._replace(detail=REPLIED) if each.detail == LATE else each)
+    assert broken(heard) == [ABORT]
+
+
+def test_a_handler_that_never_began_is_no_reason_to_abort() -> None:
+    """But it may have been asked before it was there, as long as that did not run."""
+    notes = good_run()
+    notes.ledgers[STRAY].clear()
+    assert ABORT in broken(notes)
+    notes = good_run()
+    key = notes.ask(SPIN, 101.0, 101.1, "COMMUNICATION_ERROR ZB-104, executed=no")
+    notes.edit(lambda each: None if each[1:3] == (Kind.STARTED, key) else each)
+    assert broken(notes) == []
+
+
 @pytest.mark.parametrize("accuracy", [0.0, ACCURACY_MIN - 0.001])
 def test_a_model_that_learned_too_little_is_found(accuracy: float) -> None:
     """At the limit it is good enough."""
@@ -257,11 +291,11 @@ def test_what_is_left_behind_is_named() -> None:
 
 def test_latency_leaves_out_what_met_the_restart() -> None:
     """And says how many those are. Other requests wait for news, on purpose."""
-    told = latency(History(PLAN, good_run().ledgers, KILL))
+    told = latency(History(PLAN, good_run().ledgers, KILL, None))
     assert (told.requests, told.waited) == (3, 1)
     assert told.p50_ms == pytest.approx(1.0)
     assert told.p99_ms == pytest.approx(3.0)
-    assert latency(History(PLAN, Notes().ledgers, KILL)).requests == 0
+    assert latency(History(PLAN, Notes().ledgers, KILL, None)).requests == 0
 
 
 @given(st.integers(1, 400))
@@ -270,6 +304,6 @@ def test_percentiles_are_of_the_nearest_rank(count: int) -> None:
     notes = Notes()
     for number in range(count):
         notes.ask("train.report", 0.0, (number + 1) / 1000)
-    told = latency(History(PLAN, notes.ledgers, KILL))
+    told = latency(History(PLAN, notes.ledgers, KILL, None))
     assert told.p50_ms == (count + 1) // 2
     assert told.p99_ms == -(-count * 99 // 100)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from zbus.demo.parts import Part, environment, living_in
+from zbus.demo.parts import EnginePart, Part, command_of, environment, living_in
+from zbus.engine.children import Children, Launch
 
 BOUND_S = 20.0
 SOURCES = {
@@ -147,3 +148,28 @@ def test_a_part_does_not_outlive_its_parent(runtime_dir: Path, tmp_path: Path) -
         assert [*living_in(runtime_dir)] == [pid]
         parent.kill()
     until(lambda: not [*living_in(runtime_dir)])
+
+
+@pytest.mark.real
+def test_an_engine_is_a_part_as_others_are(
+    start: Callable[[str], Part], runtime_dir: Path, tmp_path: Path
+) -> None:
+    """It prints to its log, ends when it is asked to, and can be killed, twice, too."""
+    start("talks")  # which has written the modules
+    environ = environment(runtime_dir, {**os.environ, "PYTHONPATH": str(tmp_path)})
+    with Children() as children:
+        for name in ("waits", "stubborn"):
+            log = tmp_path / f"{name}.log"
+            launch = Launch(argv=command_of(name), name=name, environ=environ, log=log)
+            part = EnginePart(name, children.start(launch))
+            until(lambda part=part: "up" in part.last_lines())  # type: ignore[misc]
+            assert part.exit_code is None
+            assert part.pid in living_in(runtime_dir)
+            if name == "waits":
+                part.ask_to_end()
+                until(lambda part=part: part.exit_code is not None)  # type: ignore[misc]
+                assert part.exit_code == -signal.SIGTERM
+            part.kill()
+            part.kill()
+        assert part.exit_code == -signal.SIGKILL
+        until(lambda: not [*living_in(runtime_dir)])

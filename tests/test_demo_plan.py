@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zbus.demo.plan import BROKER, ENGINES_MAX, HELD_OUT, SERVER, STORY, Place, Plan
+from zbus.demo.plan import BROKER, ENGINES_MAX, HELD_OUT, SERVER, STORY, STRAY, Place, Plan
 from zbus.protocol.topics import check_name
 
 plans = st.builds(
@@ -22,15 +22,15 @@ plans = st.builds(
 
 @given(plans)
 def test_what_is_planned_happens_before_the_end(plan: Plan) -> None:
-    """The handler raises and the broker is killed after some round, and rounds follow both."""
-    assert 1 <= plan.raises_in <= plan.kill_after < plan.rounds
+    """A handler raises, the broker is killed, a job is aborted, in this order; rounds follow."""
+    assert 1 <= plan.raises_in <= plan.kill_after <= plan.abort_after < plan.rounds
 
 
 @given(plans)
 def test_every_part_has_a_name_of_its_own(plan: Plan) -> None:
     """Names are different, and the bus takes them."""
-    names = [*plan.names, BROKER, SERVER, STORY, HELD_OUT]
-    assert len(set(names)) == len(names) == plan.engines + 4
+    names = [*plan.names, BROKER, SERVER, STORY, STRAY, HELD_OUT]
+    assert len(set(names)) == len(names) == plan.engines + 5
     assert [check_name(name) for name in names] == names
     assert plan.raiser in plan.names
 
@@ -50,7 +50,7 @@ def test_files_of_a_place_are_different(tmp_path: Path) -> None:
     place = Place(tmp_path)
     files = [
         path
-        for name in (*Plan().names, BROKER, SERVER, STORY)
+        for name in (*Plan().names, BROKER, SERVER, STORY, STRAY)
         for path in (place.shard(name), place.ledger(name), place.log(name))
     ]
     assert len(set(files)) == len(files)

@@ -4,47 +4,61 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy
 import pytest
+from engine_stages import Wire
 
 from zbus.demo.digits import Shard
 from zbus.demo.ledger import Kind, Ledger, read
 from zbus.demo.model import first
 from zbus.demo.plan import Plan
-from zbus.demo.server import handlers, score_everywhere, train
+from zbus.demo.server import Averager, score_everywhere, train
 from zbus.demo.training import Training
-from zbus.demo.witness import Witness
-from zbus.errors import HandlerError, TargetLost
+from zbus.engine import (
+    ClientEngine,
+    FLContext,
+    FLContextManager,
+    ReturnCode,
+    ServerEngine,
+    Shareable,
+    make_reply,
+)
+from zbus.engine.job_engine import Equipment
 
 PLAN = Plan(engines=2, rounds=3, pace_s=0.0)
 HELD_OUT = Shard(numpy.zeros((10, 64), numpy.float32), numpy.arange(10))
 
 
 class Engines:
-    """Stands in for a witness: engines that score what they are told to."""
+    """Stands in for the engine of the server: clients that score what they are told to."""
 
-    def __init__(self, score: Callable[[str], Any]) -> None:
+    def __init__(self, score: Callable[[str], float | str]) -> None:
         self.asked: list[tuple[str, int, str]] = []
         self._score = score
 
-    def submit(self, topic: str, body: dict[str, Any], *, to: str) -> Future[Any]:
-        self.asked.append((topic, body["round"], to))
-        future: Future[Any] = Future()
-        answer = self._score(to)
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-        return future
+    def send_aux_request(
+        self,
+        targets: list[str],
+        topic: str,
+        request: Shareable,
+        timeout: float,
+        fl_ctx: FLContext,
+    ) -> dict[str, Shareable]:
+        assert timeout > 0
+        self.asked += [(topic, request["round"], name) for name in targets]
+        return {name: self._reply(self._score(name)) for name in targets}
+
+    def _reply(self, answer: float | str) -> Shareable:
+        if isinstance(answer, str):
+            return make_reply(answer, {"__error__": "it is lost"})
+        return Shareable({"accuracy": answer})
 
     @property
-    def witness(self) -> Witness:
-        return cast(Witness, self)
+    def context(self) -> FLContext:
+        return FLContextManager(engine=self, identity_name="server", job_id="job").new_context()
 
 
 class Ready(Training):
@@ -59,7 +73,7 @@ class Ready(Training):
 def test_each_round_is_scored_by_every_engine() -> None:
     """By name, with the new model; then the training has ended."""
     training, engines = Ready(PLAN, HELD_OUT), Engines(lambda name: 0.5)
-    train(training, PLAN, engines.witness)
+    train(training, PLAN, engines.context)
     assert engines.asked == [
         ("model.score", number, name) for number in (1, 2, 3) for name in PLAN.names
     ]
@@ -71,12 +85,11 @@ def test_each_round_is_scored_by_every_engine() -> None:
 
 def test_an_engine_that_cannot_score_stops_nobody() -> None:
     """Its error is told with the round, beside what the others said."""
-    lost = TargetLost("engine-2 is lost")
+    lost = ReturnCode.COMMUNICATION_ERROR
     engines = Engines(lambda name: lost if name == "engine-2" else 0.25)
-    accuracies, faults = score_everywhere(engines.witness, PLAN.names, 1, {})
+    accuracies, faults = score_everywhere(engines.context, PLAN.names, 1, {})
     assert accuracies == {"engine-1": 0.25}
-    assert faults == {"engine-2": str(lost)}
-    assert "ZB-403" in faults["engine-2"]
+    assert faults == {"engine-2": "COMMUNICATION_ERROR, it is lost"}
 
 
 def test_what_ends_the_training_early_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +97,7 @@ def test_what_ends_the_training_early_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("zbus.demo.server.REQUEST_S", 0.01)
     training = Training(PLAN, HELD_OUT)
     with pytest.raises(TimeoutError):
-        train(training, PLAN, Engines(lambda name: HandlerError()).witness)
+        train(training, PLAN, Engines(lambda name: 0.5).context)
     assert "TimeoutError: no model came from {'engine-1'" in training.pull({"round": 2})["end"]
 
 
@@ -92,32 +105,33 @@ def test_a_round_lasts_as_long_as_planned() -> None:
     """So that a person can follow it."""
     plan = Plan(engines=2, rounds=3, pace_s=0.05)
     began = time.monotonic()
-    train(Ready(plan, HELD_OUT), plan, Engines(lambda name: 1.0).witness)
+    train(Ready(plan, HELD_OUT), plan, Engines(lambda name: 1.0).context)
     assert time.monotonic() - began >= 3 * 0.05
 
 
 def test_handlers_tell_the_training_who_asks(tmp_path: Path) -> None:
-    """The broker vouches for the name, so no body holds it."""
-    training, ledger = Training(PLAN, HELD_OUT), Ledger(tmp_path / "ledger")
-    table = handlers(training, ledger)
-    assert sorted(table) == [
-        "metrics.step",
-        "model.pull",
-        "model.submit",
-        "train.report",
-        "train.watch",
-    ]
-    asked = SimpleNamespace(source="engine-2")
+    """The broker vouches for the name, so no request holds it."""
+    training, ledger, wire = Training(PLAN, HELD_OUT), Ledger(tmp_path / "ledger"), Wire()
+    equipment = Equipment(components={"averager": Averager(training, ledger)})
+    server = ServerEngine("job", PLAN.names, attach=wire.attach, equipment=equipment)
+    server.start_run()
+    engine = ClientEngine("engine-2", "job", attach=wire.attach)
     training.open(1)
-    assert "model" in table["model.pull"]({"round": 1}, asked)
-    assert table["train.report"]({"round": 1, "step": 4}, asked) is True
-    body = {"round": 1, "samples": 1, "model": first(0)}
-    waits_for = table["train.watch"]({"seen": -1}, asked)["waits_for"]
+
+    def ask(topic: str, content: dict[str, Any]) -> Shareable:
+        reply = engine.send_aux_request(topic, Shareable(content), 20.0, engine.new_context())
+        assert reply.get_return_code() == ReturnCode.OK, reply
+        return reply
+
+    assert (ask("model.pull", {"round": 1})["model"]["w1"] == first(PLAN.seed)["w1"]).all()
+    assert ask("train.report", {"round": 1, "step": 4})["go_on"] is True
+    waits_for = ask("train.watch", {"seen": -1})["waits_for"]
     assert waits_for == {"engine-1": "no round", "engine-2": "round 1, step 4"}
-    assert table["model.submit"](body, asked) is True
-    assert set(table["train.watch"]({"seen": -1}, asked)["waits_for"]) == {"engine-1"}
+    assert ask("model.submit", {"round": 1, "samples": 1, "model": first(0)})["useful"] is True
+    assert set(ask("train.watch", {"seen": -1})["waits_for"]) == {"engine-1"}
     for number in (1, 2):
-        assert table["metrics.step"]({"number": number}, asked) is None
+        metrics = Shareable({"number": number})
+        engine.fire_and_forget_aux_request("metrics.step", metrics, engine.new_context())
     ledger.close()
     assert training.taken == {"engine-2": 2}
     taken = [record[1:] for record in read(tmp_path / "ledger")]

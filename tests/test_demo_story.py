@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +15,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from brokers import until
 
 from zbus.demo.cast import DemoFailed
 from zbus.demo.checks import ACCURACY_MIN
-from zbus.demo.events import BrokerBack, BrokerKilled, Check, Event, Latency, RoundOver, Started
+from zbus.demo.events import (
+    Aborted,
+    BrokerBack,
+    BrokerKilled,
+    Check,
+    Event,
+    Latency,
+    RoundOver,
+    Started,
+)
 from zbus.demo.ledger import Kind, read
 from zbus.demo.parts import living_in
-from zbus.demo.plan import BROKER, SERVER, STORY, Place, Plan
+from zbus.demo.plan import BROKER, SERVER, STORY, STRAY, STRAY_JOB, Place, Plan
 from zbus.demo.story import live, missing
 
 ROOT = Path(__file__).parent.parent
@@ -57,11 +69,17 @@ def test_p06_training_goes_on_over_a_killed_broker(tmp_path: Path) -> None:
     assert live(FAST, told.append, tmp_path / "kept")
     order = [type(event) for event in told]
     half = [RoundOver] * (FAST.rounds // 2)
-    assert order[:-8] == [Started, *half, BrokerKilled, BrokerBack, *half]
-    assert order[-8:] == [Check] * 7 + [Latency]
+    quarter = [RoundOver] * (FAST.rounds // 4)
+    wanted = [Started, *half, BrokerKilled, BrokerBack, *quarter, Aborted, *quarter]
+    assert order[:-9] == wanted
+    assert order[-9:] == [Check] * 8 + [Latency]
     _check_rounds([event for event in told if isinstance(event, RoundOver)])
     started = next(event for event in told if isinstance(event, Started))
-    assert set(started.pids) == {BROKER, SERVER, *FAST.names}
+    assert set(started.pids) == {BROKER, SERVER, STRAY, *FAST.names}
+    (aborted,) = (event for event in told if isinstance(event, Aborted))
+    assert (aborted.job, aborted.pid) == (STRAY_JOB, started.pids[STRAY])
+    assert aborted.step in ("asked", "terminated", "killed")
+    assert aborted.took_ms > 0
     assert nothing_is_left(started)
 
 
@@ -76,7 +94,7 @@ def _check_rounds(rounds: list[RoundOver]) -> None:
         assert set(over.at_engines) == {*FAST.names} - raised
     (fault,) = rounds[FAST.raises_in - 1].faults.values()
     assert "planted by the demo" in fault
-    assert "ZB-401" in fault
+    assert fault.startswith("HANDLER_EXCEPTION")
 
 
 @pytest.mark.real
@@ -125,11 +143,24 @@ def test_a_part_that_hangs_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", [BROKER, SERVER, "engine-1"])
+@pytest.mark.parametrize("name", [BROKER, SERVER, "engine-1", STRAY])
 def test_a_part_that_falls_is_named(name: str) -> None:
     """At once, with how it ended."""
     text = _failing(lambda pids: os.kill(pids[name], signal.SIGKILL))
     assert text.startswith(f"{name} ended with exit code -9.")
+
+
+@pytest.mark.real
+def test_p20_a_killed_story_leaves_no_process() -> None:
+    """Nobody is there to end them: guards and pipes do."""
+    command = [sys.executable, "-m", "zbus", "demo", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as story:
+        assert story.stdout is not None
+        place = Path(json.loads(story.stdout.readline())["runtime_dir"])
+        assert len([*living_in(place)]) == 1 + 2 * (FAST.engines + 2)
+        story.kill()
+    until(lambda: not [*living_in(place)], "all processes are gone")
+    shutil.rmtree(place)
 
 
 @pytest.mark.real

@@ -1,185 +1,197 @@
-"""Peers whose requests are noted in a ledger: zbus/demo/witness.py."""
+"""Engines whose requests are noted in a ledger: zbus/demo/witness.py."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Future
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from engine_stages import TIMED_OUT, Wire, WiredBus
 
 from zbus.demo.ledger import REPLIED, Kind, Ledger, Record, read
-from zbus.demo.plan import REQUEST_S
-from zbus.demo.witness import Witness, witnessed
-from zbus.errors import Backpressure, HandlerError, NoHandler, TooLarge
-from zbus.peer.dispatcher import Incoming
-from zbus.peer.peer import Peer
+from zbus.demo.witness import ID_HEADER, Witness, WitnessedClient, WitnessedServer, end_of
+from zbus.engine import FLContext, ReturnCode, Shareable, make_reply
+from zbus.errors import UnencodableBody
+from zbus.peer.dispatcher import Dispatcher
+
+NAMES = ("engine-1", "engine-2")
 
 
-class Stand:
-    """Stands in for a peer: answers at once, or as it was told."""
-
-    name = "engine-1"
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.refusals = 0
-        self.pushed: list[Any] = []
-        self.asked: list[tuple[str, Any, dict[str, Any]]] = []
-        self.future: Future[Any] = Future()
-        self.closed = False
-
-    def request(self, topic: str, body: Any, **options: Any) -> Any:
-        self.asked.append((topic, body, options))
-        if self.error is not None:
-            raise self.error
-        return "reply"
-
-    def submit(self, topic: str, body: Any, **options: Any) -> Future[Any]:
-        self.request(topic, body, **options)
-        return self.future
-
-    def push(self, topic: str, body: Any) -> None:
-        if self.refusals:
-            self.refusals -= 1
-            raise Backpressure()
-        self.pushed.append((topic, body))
-
-    def flush(self, *, timeout: float) -> int:
-        return 0
+class CountingBus(WiredBus):
+    """A bus that counts as a peer does."""
 
     def counters(self) -> Any:
-        return SimpleNamespace(_asdict=lambda: {"accepted": len(self.pushed)})
-
-    def close(self) -> None:
-        self.closed = True
+        return SimpleNamespace(_asdict=lambda: {"accepted": 7})
 
 
-class Noted(Witness):
-    """A witness with its stand-in and its ledger in sight."""
+class Stage:
+    """A server and its two clients, each with a ledger, on a wire."""
 
-    def __init__(self, path: Path) -> None:
-        self.stand = Stand()
-        self.path = path
-        super().__init__(cast(Peer, self.stand), Ledger(path))
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.wire = Wire()
+        self.ids: list[object] = []
+        self.server = WitnessedServer(self._witness("server"), "job", NAMES, attach=self._attach)
+        self.clients = [
+            WitnessedClient(self._witness(name), name, "job", attach=self._attach) for name in NAMES
+        ]
 
-    def records(self) -> list[Record]:
-        return [*read(self.path)]
+    def _witness(self, name: str) -> Witness:
+        return Witness(Ledger(self.place / name))
 
-    def told(self) -> list[tuple[Kind, Any]]:
-        return [(record.kind, record.detail) for record in self.records()]
+    def _attach(self, name: str, dispatcher: Dispatcher) -> WiredBus:
+        bus = self.wire.peers[name] = CountingBus(self.wire, name, dispatcher)
+        return bus
+
+    def start(self) -> None:
+        for engine in (self.server, *self.clients):
+            engine.register_aux_message_handler("echo", self._echo)
+            engine.register_aux_message_handler("raises", _raise)
+            engine.start_run()
+
+    def _echo(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        self.ids.append(request.get_header(ID_HEADER))
+        return Shareable({"n": request["n"]})
+
+    def ask(self, topic: str, request: Shareable | None = None) -> Shareable:
+        """As engine-1, the server."""
+        client = self.clients[0]
+        request = Shareable({"n": 1}) if request is None else request
+        return client.send_aux_request(topic, request, 1.0, client.new_context())
+
+    def ask_all(self, topic: str) -> dict[str, Shareable]:
+        """As the server, every client."""
+        request = Shareable({"n": 1})
+        return self.server.send_aux_request(None, topic, request, 1.0, self.server.new_context())
+
+    def noted(self, name: str) -> list[Record]:
+        return [*read(self.place / name)]
+
+    def told(self, name: str) -> list[tuple[Kind, Any]]:
+        return [(record.kind, record.detail) for record in self.noted(name)]
+
+
+def _raise(topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+    raise ValueError("planted")
 
 
 @pytest.fixture
-def noted(tmp_path: Path) -> Iterator[Noted]:
-    """A witness that has asked nothing yet."""
-    witness = Noted(tmp_path / "ledger")
-    yield witness
-    if not witness.stand.closed:
-        witness.ledger.close()
+def stage(tmp_path: Path) -> Stage:
+    """Engines whose run has started."""
+    stage = Stage(tmp_path)
+    stage.start()
+    return stage
 
 
-def test_a_request_is_noted_at_both_ends(noted: Noted) -> None:
-    """Under one id, which travels as its trace context."""
-    assert noted.request("job.ask", {"a": 1}, to="engine-2") == "reply"
-    assert noted.told() == [(Kind.BEGUN, "job.ask"), (Kind.ENDED, REPLIED)]
-    begun, ended = noted.records()
-    options = {"timeout": REQUEST_S, "to": "engine-2", "trace": begun.key}
-    assert noted.stand.asked == [("job.ask", {"a": 1}, options)]
-    assert begun.key == ended.key
+def test_a_request_is_noted_where_it_begins_starts_and_ends(stage: Stage) -> None:
+    """With one key in both ledgers, that names who is asked."""
+    assert stage.ask("echo")["n"] == 1
+    assert stage.told("engine-1") == [(Kind.BEGUN, "echo"), (Kind.ENDED, REPLIED)]
+    assert stage.told("server") == [(Kind.STARTED, "engine-1")]
+    (key,) = {record.key for name in ("engine-1", "server") for record in stage.noted(name)}
+    assert key.endswith(" server")
 
 
-def test_an_error_is_noted_and_raised(noted: Noted) -> None:
-    """With its kind, and whether the handler ran."""
-    noted.stand.error = HandlerError("it raised")
-    with pytest.raises(HandlerError):
-        noted.request("job.ask", None)
-    assert noted.told()[1] == (Kind.ENDED, "HandlerError, executed=yes")
+def test_a_request_to_many_is_as_many(stage: Stage) -> None:
+    """Each with a start, and an end of its own."""
+    assert [*stage.ask_all("echo")] == [*NAMES]
+    kinds = [kind for kind, _ in stage.told("server")]
+    assert kinds == [Kind.BEGUN, Kind.BEGUN, Kind.ENDED, Kind.ENDED]
+    for name in NAMES:
+        (started,) = stage.noted(name)
+        assert started[1:] == (Kind.STARTED, started.key, "server")
+        asked = [record.kind for record in stage.noted("server") if record.key == started.key]
+        assert asked == [Kind.BEGUN, Kind.ENDED]
 
 
-@pytest.mark.parametrize("error", [None, NoHandler()])
-def test_a_submitted_request_ends_when_its_future_does(
-    noted: Noted, error: Exception | None
+def test_every_request_has_another_id(stage: Stage) -> None:
+    """And the caller's Shareable has none, however often it is sent."""
+    request = Shareable({"n": 1})
+    for _ in range(3):
+        stage.ask("echo", request)
+    stage.ask_all("echo")
+    assert len(set(stage.ids)) == 4
+    assert request == Shareable({"n": 1})
+
+
+def test_what_is_told_has_no_id(stage: Stage) -> None:
+    """Its handler notes nothing, and nobody waits for its end."""
+    client = stage.clients[0]
+    request = Shareable({"n": 1})
+    accepted = client.fire_and_forget_aux_request("echo", request, client.new_context())
+    assert accepted.get_return_code() == ReturnCode.OK
+    assert stage.ids == [None]
+    assert stage.noted("engine-1") == stage.noted("server") == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "topic", "end"),
+    [
+        (None, "raises", "HANDLER_EXCEPTION"),
+        (None, "unknown", "TOPIC_UNKNOWN"),
+        (TIMED_OUT, "echo", "COMMUNICATION_ERROR ZB-301, executed=maybe"),
+    ],
+)
+def test_a_failed_request_ends_with_its_code(
+    stage: Stage, spoil: Any, topic: str, end: str
 ) -> None:
-    """Not before, and as it does."""
-    future = noted.submit("job.ask", None)
-    assert noted.told() == [(Kind.BEGUN, "job.ask")]
-    if error is None:
-        noted.stand.future.set_result(1)
-    else:
-        noted.stand.future.set_exception(error)
-    end = REPLIED if error is None else "NoHandler, executed=no"
-    assert noted.told()[1:] == [(Kind.ENDED, end)]
-    assert future is noted.stand.future
+    """And with what the bus said, where the code is the bus's own."""
+    stage.wire.fault = spoil
+    assert end_of(stage.ask(topic)) == end
+    stage.ask_all(topic)
+    for name, count in (("engine-1", 1), ("server", 2)):
+        ends = [detail for kind, detail in stage.told(name) if kind is Kind.ENDED]
+        assert ends == [end] * count
 
 
-def test_what_cannot_be_submitted_has_ended(noted: Noted) -> None:
-    """It raises at once, so nobody waits for it."""
-    noted.stand.error = TooLarge()
-    with pytest.raises(TooLarge):
-        noted.submit("job.ask", None)
-    assert noted.told()[1] == (Kind.ENDED, "TooLarge, executed=no")
-    assert noted.close()
+def test_a_request_that_raises_has_ended(stage: Stage) -> None:
+    """It was never sent, and nobody waits for it."""
+    with pytest.raises(UnencodableBody):
+        stage.ask("echo", Shareable({"n": object()}))
+    assert stage.told("engine-1") == [(Kind.BEGUN, "echo"), (Kind.ENDED, "raised")]
+    assert stage.clients[0].witness.settle(0.0)
+    server, request = stage.server, Shareable({"n": object()})
+    with pytest.raises(UnencodableBody):
+        server.send_aux_request(None, "echo", request, 1.0, server.new_context())
+    ends = [(Kind.BEGUN, "echo")] * 2 + [(Kind.ENDED, "raised")] * 2
+    assert stage.told("server") == ends
+    assert server.witness.settle(0.0)
 
 
-def test_ids_are_unique_trace_contexts(tmp_path: Path) -> None:
-    """Also across lives, as W3C writes them."""
-    keys: Counter[str] = Counter()
-    for life in range(3):
-        noted = Noted(tmp_path / str(life))
-        for _ in range(20):
-            noted.request("job.ask", None)
-        noted.close()
-        keys.update(record.key for record in noted.records() if record.kind is Kind.BEGUN)
-    assert keys.total() == len(keys) == 60
-    for key in keys:
-        version, trace, span, flags = key.split("-")
-        assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
-        assert int(trace, 16)
-        assert int(span, 16)
+def test_whoever_leaves_notes_what_it_counted(stage: Stage) -> None:
+    """Under its site's name, behind the end of its run."""
+    for engine, name in ((stage.server, "server"), (stage.clients[0], "engine-1")):
+        assert engine.leave() is True
+        assert engine.is_over
+        assert stage.noted(name)[-1][1:] == (Kind.COUNTED, name, {"accepted": 7})
+    assert [*stage.wire.peers] == ["engine-2.job"]
 
 
-def test_a_refused_push_is_pushed_again(noted: Noted) -> None:
-    """Once there is room, and once only."""
-    noted.stand.refusals = 3
-    noted.push("metrics", 1)
-    assert noted.stand.pushed == [("metrics", 1)]
-
-
-def test_close_waits_for_what_is_open(noted: Noted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And says so where it waits in vain; what was counted is noted either way."""
+def test_whoever_leaves_waits_for_what_is_open(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says so where it waits in vain."""
     monkeypatch.setattr("zbus.demo.witness.REQUEST_S", 0.01)
-    noted.push("metrics", 1)
-    noted.submit("job.ask", None)
-    assert noted.close() is False
-    assert noted.told()[-1] == (Kind.COUNTED, {"accepted": 1})
-    assert noted.records()[-1].key == "engine-1"
-    assert noted.stand.closed
+    stage.clients[0].witness.begin("key", "echo")
+    assert stage.clients[0].leave() is False
 
 
-def test_handlers_note_that_they_start(tmp_path: Path) -> None:
-    """Before they run, for whom, and for requests only."""
-    ledger = Ledger(tmp_path / "ledger")
-    seen: list[int] = []
+def test_settling_ends_with_the_last_request(tmp_path: Path) -> None:
+    """In whatever thread that ends."""
+    witness = Witness(Ledger(tmp_path / "ledger"))
+    witness.begin("one", "echo")
+    end: Callable[[], None] = lambda: witness.end("one", REPLIED)  # noqa: E731
+    thread = threading.Thread(target=end)
+    assert not witness.settle(0.0)
+    thread.start()
+    assert witness.settle(20.0)
+    thread.join()
 
-    def answer(body: Any, request: Incoming) -> str:
-        seen.append(len([*read(tmp_path / "ledger")]))
-        return f"{body} for {request.source}"
 
-    dispatcher = witnessed(ledger, {"job.ask": answer, "other": answer})
-    assert dispatcher.topics == ("job.ask", "other")
-    handler = dispatcher.handler("job.ask")
-    assert handler is not None
-    assert handler.takes_request
-    assert not handler.is_async
-    asked = SimpleNamespace(is_push=False, trace="id", source="engine-1")
-    pushed = SimpleNamespace(is_push=True, trace="", source="engine-2")
-    assert handler.function("body", asked) == "body for engine-1"
-    assert handler.function("body", pushed) == "body for engine-2"
-    ledger.close()
-    assert seen == [1, 1]
-    (started,) = read(tmp_path / "ledger")
-    assert started[1:] == (Kind.STARTED, "id", "engine-1")
+def test_a_code_alone_is_how_it_ended() -> None:
+    """OK is a reply, whoever gave it."""
+    assert end_of(make_reply(ReturnCode.OK)) == end_of(Shareable()) == REPLIED
+    assert end_of(make_reply(ReturnCode.ERROR)) == "ERROR"

@@ -1,4 +1,4 @@
-"""`zbus demo`: the main job on real input, with the broker killed half way.
+"""`zbus demo`: the main job on real input, with the broker killed and a job aborted.
 
 Rules of this room:
 
@@ -25,6 +25,7 @@ from zbus.cli.options import CommandOptions, ExampleFirst, command_options, gath
 from zbus.cli.output import is_terminal, print_json, print_text, printable
 from zbus.demo.cast import DemoFailed
 from zbus.demo.events import (
+    Aborted,
     BrokerBack,
     BrokerKilled,
     Check,
@@ -39,6 +40,7 @@ from zbus.demo.story import live, missing
 __all__ = ["command", "words_of"]
 
 _EVENTS = {
+    Aborted: "aborted",
     BrokerBack: "broker_back",
     BrokerKilled: "broker_killed",
     Check: "check",
@@ -50,7 +52,7 @@ _ROUNDS_MAX = 1_000
 _FAILED = 1
 _BAR = 20
 _MARK = 6
-_STYLES = {BrokerBack: "green", BrokerKilled: "bold yellow"}
+_STYLES = {Aborted: "yellow", BrokerBack: "green", BrokerKilled: "bold yellow"}
 _Tell = Callable[[Event], None]
 
 
@@ -102,9 +104,10 @@ def command(options: _Options) -> int:
     """Train a model over a bus whose broker is killed half way.
 
     Starts a broker, a server and engines as processes over ipc in a temporary directory. They
-    learn to read the digits that scikit-learn ships: weights travel as arrays in requests,
-    metrics as pushes. Half way the broker is killed with SIGKILL and started again, and one
-    handler raises; nobody repeats anything by hand. Then the ledgers that all processes kept are
+    learn to read the digits that scikit-learn ships: weights travel as arrays in
+    send_aux_request, metrics in fire_and_forget_aux_request. Half way the broker is killed with
+    SIGKILL and started again, and one handler raises; nobody repeats anything by hand. Another
+    job, whose handler never returns, is aborted. Then the ledgers that all processes kept are
     checked.
 
     Exit code 0 if every check holds, else 1.
@@ -186,7 +189,9 @@ def _what_goes_on(event: Event, plan: Plan) -> str:
         return "the broker is gone; requests wait for the next one"
     if isinstance(event, RoundOver) and event.number < plan.rounds:
         return f"{plan.engines} engines train for round {event.number + 1} of {plan.rounds}"
-    return "training" if isinstance(event, BrokerBack | Started) else "checking the ledgers"
+    return (
+        "training" if isinstance(event, Aborted | BrokerBack | Started) else "checking the ledgers"
+    )
 
 
 def words_of(event: Event, plan: Plan) -> str:
@@ -207,6 +212,11 @@ def words_of(event: Event, plan: Plan) -> str:
             )
         case BrokerBack():
             return f"a reply after {event.after_ms:,.0f} ms; the training goes on by itself"
+        case Aborted():
+            return (
+                f"job {event.job}: its handler has not answered; process {event.pid} is gone"
+                f" {event.took_ms:,.0f} ms after the abort ({event.step}, {event.ending})"
+            )
         case Check():
             mark = "ok" if event.kept else "FAILED"
             return f"{mark:{_MARK}} {event.promise}: {event.found}"

@@ -4,6 +4,8 @@ Rules of this room:
 
 * The runtime directory is new and our own, and its path is short, for the sockets' sake.
 * Every wait looks after all parts: one that ended before its time fails the run at once.
+* Engines are started, watched and aborted by ``zbus.engine.children``; how a job is asked to end
+  is for its owner to say.
 * ``close`` leaves no process and no file, whatever happened before; Ctrl-C waits for it.
 """
 
@@ -22,8 +24,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeAlias
 
-from zbus.demo.parts import Part, environment, living_in
+from zbus.demo.parts import AT_ONCE, EnginePart, Part, command_of, environment, living_in
 from zbus.demo.plan import BROKER, Place
+from zbus.engine.children import Abort, Children, Graces, Launch, Supervised
+from zbus.errors import ChildFailed
 from zbus.transport.endpoints import broker_endpoint
 
 __all__ = ["Cast", "DemoFailed", "interruptible"]
@@ -36,6 +40,8 @@ _FALL_S = 0.3
 """How long those that others took along may need to fall, too."""
 _SHORT_MAX = 60
 """A longer path of the temporary directory would leave too little for that of a socket."""
+_GRACES = Graces(ask_s=5.0, terminate_s=2.0, kill_s=5.0)
+"""How long each step of an abort may take."""
 _DOORS = ("frontend", "backend", "pipe")
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 _Heed: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
@@ -52,27 +58,80 @@ class Cast:
         self.runtime_dir = Path(tempfile.mkdtemp(prefix="zbus-demo-", dir=_short_place()))
         self.place = Place(keep or self.runtime_dir / "files")
         self.place.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.parts: dict[str, Part] = {}
+        self.parts: dict[str, Part | EnginePart] = {}
+        self._asks: dict[str, Callable[[float], object]] = {}
+        self._children = Children(self._ask, graces=_GRACES)
         self._environ = environment(self.runtime_dir)
 
     @property
     def frontend(self) -> str:
-        """Where the story itself attaches."""
+        """Where engines attach."""
         return broker_endpoint(self.runtime_dir, "frontend")
+
+    @property
+    def backend(self) -> str:
+        """Where servers attach."""
+        return broker_endpoint(self.runtime_dir, "backend")
 
     def start(self, name: str, *words: str) -> Part:
         """Start a part, which is a module and its arguments."""
         part = self.parts[name] = Part(name, words, self.place.log(name), self._environ)
         return part
 
-    def start_broker(self) -> Part:
-        """Start a broker. What the machine's configuration says of endpoints is not for it."""
+    def start_engine(self, name: str, job: str, *words: str) -> EnginePart:
+        """Start an engine of a job, as a child.
+
+        Raises:
+            DemoFailed: it cannot be started.
+        """
+        return self._start_child(name, f"{name}.{job}", job, *words)
+
+    def _start_child(self, name: str, full_name: str, job: str, *words: str) -> EnginePart:
+        launch = Launch(
+            argv=command_of(*words),
+            name=full_name,
+            job=job,
+            endpoint=self.frontend,
+            environ=self._environ,
+            log=self.place.log(name),
+        )
+        try:
+            part = self.parts[name] = EnginePart(name, self._children.start(launch))
+        except ChildFailed as error:
+            raise DemoFailed(f"{name} did not start: {error}") from error
+        return part
+
+    def abort(self, name: str, job: str, ask: Callable[[float], object]) -> Abort:
+        """Abort the job of one engine, which is no part of the run any more.
+
+        Args:
+            name: its engine.
+            job: the job.
+            ask: asks the job to end; given its grace in seconds.
+
+        Raises:
+            DemoFailed: it is still there.
+        """
+        self._asks[job] = ask
+        try:
+            (report,) = self._children.abort(job)
+        except ChildFailed as error:
+            self.fail(name, f"was not aborted: {error}")
+        del self.parts[name]
+        return report
+
+    def _ask(self, engine: Supervised, grace_s: float) -> None:
+        self._asks[engine.launch.job](grace_s)
+
+    def start_broker(self) -> EnginePart:
+        """Start a broker: a child as engines are, so that it does not outlive us. What the
+        machine's configuration says of endpoints is not for it."""
         doors = [
             word
             for door in _DOORS
             for word in (f"--{door}", broker_endpoint(self.runtime_dir, door))
         ]
-        return self.start(BROKER, "zbus", "broker", *doors)
+        return self._start_child(BROKER, BROKER, BROKER, "zbus", "broker", *doors)
 
     # -- looking after them ----------------------------------------------------------------------
 
@@ -130,7 +189,10 @@ class Cast:
         """Kill what still runs and remove the runtime directory; what is left all the same."""
         with _undisturbed():
             for part in self.parts.values():
-                part.kill()
+                with suppress(ChildFailed):  # whoever is left is found below
+                    part.kill()
+            with suppress(ChildFailed):
+                self._children.close(graces=AT_ONCE)
             strays = set(living_in(self.runtime_dir))
             end = time.monotonic() + _GONE_S
             while (alive := [*living_in(self.runtime_dir)]) and time.monotonic() < end:

@@ -15,16 +15,19 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from zbus.demo.events import Check, Latency
+from zbus.demo.events import Aborted, Check, Latency
 from zbus.demo.ledger import REPLIED, Kind, Record, read
-from zbus.demo.plan import SERVER, STORY, Place, Plan
+from zbus.demo.plan import SERVER, SPIN, STORY, STRAY, Place, Plan
 
 __all__ = ["ACCURACY_MIN", "Asked", "History", "Kill", "checks", "latency", "nothing_left"]
 
 ACCURACY_MIN = 0.9
 """On digits that no engine has seen."""
 _REPORT = "train.report"
-_PLANTED = "HandlerError, executed=yes"
+_PLANTED = "HANDLER_EXCEPTION"
+_NO_ANSWER = "COMMUNICATION_ERROR ZB-301, executed=maybe"
+"""A handler that took longer than it had."""
+_STEPS = ("asked", "terminated", "killed")
 _SCORE = "model.score"
 
 
@@ -45,18 +48,25 @@ class Kill(NamedTuple):
 
 
 class History:
-    """The ledgers of a run, and when the broker was killed."""
+    """The ledgers of a run, when the broker was killed, and what came of the abort."""
 
-    def __init__(self, plan: Plan, ledgers: Mapping[str, Sequence[Record]], kill: Kill) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ledgers: Mapping[str, Sequence[Record]],
+        kill: Kill,
+        aborted: Aborted | None,
+    ) -> None:
         self.plan = plan
+        self.aborted = aborted
         self.ledgers = ledgers
         self.kill = kill
 
     @classmethod
-    def of(cls, place: Place, plan: Plan, kill: Kill) -> History:
+    def of(cls, place: Place, plan: Plan, kill: Kill, aborted: Aborted | None) -> History:
         """What was noted at this place."""
-        names = (*plan.names, SERVER, STORY)
-        return cls(plan, {name: [*read(place.ledger(name))] for name in names}, kill)
+        names = (*plan.names, SERVER, STORY, STRAY)
+        return cls(plan, {name: [*read(place.ledger(name))] for name in names}, kill, aborted)
 
     def every(self, kind: Kind) -> Iterator[Record]:
         """The records of a kind, of all parts."""
@@ -90,7 +100,7 @@ class History:
 def checks(history: History, accuracy: float) -> list[Check]:
     """The checks that can be made once all parts have left the bus."""
     judged: list[Callable[[History], Check]] = [_ended_once, _started_once]
-    judged += [_fault_is_typed, _pushes_are_conserved, _restart_is_a_pause]
+    judged += [_fault_is_typed, _pushes_are_conserved, _restart_is_a_pause, _abort_is_confirmed]
     return [*(check(history) for check in judged), _learned(accuracy)]
 
 
@@ -133,12 +143,7 @@ def _ended_once(history: History) -> Check:
 
 def _started_once(history: History) -> Check:
     starts = Counter(record.key for record in history.every(Kind.STARTED))
-    # The broker itself answers some topics; nobody notes the start of those.
-    asked = {
-        key: asked.end
-        for key, asked in history.asked.items()
-        if not asked.topic.startswith("zbus.")
-    }
+    asked = {key: asked.end for key, asked in history.asked.items()}
     wrong = {
         "twice": sum(count > 1 for count in starts.values()),
         "never, but replied": sum(asked[key] == REPLIED for key in asked.keys() - starts.keys()),
@@ -158,7 +163,7 @@ def _fault_is_typed(history: History) -> Check:
     ends = Counter(asked.end for asked in history.asked.values() if asked.topic == _SCORE)
     wanted = Counter({_PLANTED: 1, REPLIED: plan.engines * plan.rounds - 1})
     return Check(
-        promise="a handler that raises is a typed error, once, and no more than that",
+        promise="a handler that raises is a return code, once, and no more than that",
         kept=ends == +wanted,
         found=f"{plan.raiser}: {', '.join(f'{count} {end}' for end, count in ends.items())}",
     )
@@ -194,7 +199,7 @@ def _is_conserved(count: Mapping[str, int] | None, taken: Sequence[int]) -> bool
 
 def _restart_is_a_pause(history: History) -> Check:
     (sent_s, gone_s), back_s = history.kill, history.back_s
-    asked = history.asked.values()
+    asked = [each for each in history.asked.values() if each.topic != SPIN]
     under_way = [each for each in asked if each.begun_s <= gone_s < each.ended_s]
     later = [each for each in asked if gone_s < each.begun_s < (back_s or gone_s)]
     failed = Counter(each.end for each in asked if each.end not in (REPLIED, _PLANTED))
@@ -206,6 +211,22 @@ def _restart_is_a_pause(history: History) -> Check:
         + f"; {len(under_way)} requests were open and {len(later)} asked meanwhile, the last ended"
         f" after {(last_s - sent_s) * 1000:,.0f} ms; {failed.total()} failed"
         + "".join(f", {end}" for end in sorted(failed)),
+    )
+
+
+def _abort_is_confirmed(history: History) -> Check:
+    aborted = history.aborted
+    ends = [asked.end for asked in history.asked.values() if asked.topic == SPIN]
+    spins = sum(record.kind is Kind.STARTED for record in history.ledgers[STRAY])
+    # Those that ended otherwise came before there was an engine, and did not run.
+    in_vain = ends.count(_NO_ANSWER) == 1 == spins and REPLIED not in ends
+    return Check(
+        promise="a job whose handler never returns is aborted",
+        kept=aborted is not None and aborted.step in _STEPS and in_vain,
+        found="not aborted"
+        if aborted is None
+        else f"abort confirmed in {aborted.took_ms:,.0f} ms ({aborted.step}, {aborted.ending})"
+        f"; before that, {spins} handler ran and ended with {', '.join(ends) or 'nothing'}",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 __all__ = [
+    "Aborted",
     "BrokerBack",
     "BrokerKilled",
     "Check",
@@ -57,6 +58,22 @@ class BrokerBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Aborted:
+    """A job whose handler never returns has been aborted, and its engine is gone."""
+
+    job: str
+    pid: int
+    answer: str
+    """How the request ended that the handler was asked."""
+    step: str
+    """What it took: ``asked``, ``terminated`` or ``killed``."""
+    ending: str
+    """How its process ended."""
+    took_ms: float
+    """Until it was gone, with all that it had started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """A promise, whether it was kept, and what was found."""
 
@@ -77,4 +94,4 @@ class Latency:
     """Reports that are left out."""
 
 
-Event: TypeAlias = Started | RoundOver | BrokerKilled | BrokerBack | Check | Latency
+Event: TypeAlias = Started | RoundOver | BrokerKilled | BrokerBack | Aborted | Check | Latency

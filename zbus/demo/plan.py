@@ -15,9 +15,13 @@ __all__ = [
     "BROKER",
     "ENGINES_MAX",
     "HELD_OUT",
+    "JOB",
     "REQUEST_S",
     "SERVER",
+    "SPIN",
     "STORY",
+    "STRAY",
+    "STRAY_JOB",
     "WATCH_S",
     "Place",
     "Plan",
@@ -27,6 +31,13 @@ BROKER = "broker"
 SERVER = "server"
 STORY = "story"
 """The process that starts all others."""
+JOB = "digits"
+"""The job that trains: the server, the engines and the story are sites in it."""
+STRAY = "stray"
+"""One more engine, which has a job of its own."""
+STRAY_JOB = "astray"
+SPIN = "stray.spin"
+"""The topic whose handler never returns."""
 HELD_OUT = "held-out"
 """The digits that are for no engine."""
 ENGINES_MAX = 8
@@ -57,6 +68,11 @@ class Plan:
     def kill_after(self) -> int:
         """The round after which the broker is killed: half way."""
         return max(1, self.rounds // 2)
+
+    @property
+    def abort_after(self) -> int:
+        """The round after which the stray job is aborted, by way of the broker's successor."""
+        return (self.kill_after + self.rounds) // 2
 
     @property
     def raises_in(self) -> int:

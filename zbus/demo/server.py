@@ -1,13 +1,13 @@
 """The server of the demo: averages what the engines learn, and judges it on digits held out.
 
     model.pull     {"round"}                      -> {"model"}, {"end"}, or {} for "ask again"
-    model.submit   {"round", "samples", "model"}  -> whether it was of use
-    train.report   {"round", "step"}              -> whether to go on
+    model.submit   {"round", "samples", "model"}  -> {"useful"}
+    train.report   {"round", "step"}              -> {"go_on"}
     train.watch    {"seen"}                       -> {"over", "end", "waits_for"}
-    metrics.step   a push: {"number", "loss", "accuracy"}
+    metrics.step   told and forgotten: {"number", "loss", "accuracy"}
 
-After each round it asks every engine by name for ``model.score``: how good the new model is on
-digits that only that engine has.
+All of these are Shareables. After each round it asks every engine for ``model.score``: how good
+the new model is on digits that only that engine has.
 """
 
 from __future__ import annotations
@@ -17,61 +17,78 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import zbus
 from zbus.demo.digits import load
 from zbus.demo.ledger import Kind, Ledger
 from zbus.demo.model import Model
 from zbus.demo.parts import end_with_parent
-from zbus.demo.plan import HELD_OUT, REQUEST_S, SERVER, Place, Plan
+from zbus.demo.plan import HELD_OUT, JOB, REQUEST_S, SERVER, Place, Plan
 from zbus.demo.training import Training
-from zbus.demo.witness import Witness, witnessed
+from zbus.demo.witness import Witness, WitnessedServer
+from zbus.engine.component import FLComponent
+from zbus.engine.constants import EventType, ReservedHeaderKey, ReservedKey, ReturnCode
+from zbus.engine.context import FLContext
+from zbus.engine.job_engine import Equipment
+from zbus.engine.shareable import Shareable, make_reply
 
-__all__ = ["handlers", "main", "score_everywhere", "train"]
+__all__ = ["Averager", "main", "score_everywhere", "train"]
 
 _OVER = "all rounds are over"
 _TOLD = {signal.SIGTERM}
 
 
-def handlers(training: Training, ledger: Ledger) -> dict[str, Callable[..., Any]]:
-    """What the server does for each topic."""
+class Averager(FLComponent):
+    """Serves what engines and story ask of a training."""
 
-    def pull(body: Any, request: zbus.Incoming) -> Any:
-        return training.pull(body)
+    def __init__(self, training: Training, ledger: Ledger) -> None:
+        super().__init__()
+        self._training = training
+        self._ledger = ledger
 
-    def submit(body: Any, request: zbus.Incoming) -> Any:
-        return training.submit(request.source, body)
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Serve every topic from the start of the run."""
+        if event_type == EventType.START_RUN:
+            for topic, handler in self.handlers().items():
+                fl_ctx.get_engine().register_aux_message_handler(topic, handler)
 
-    def report(body: Any, request: zbus.Incoming) -> Any:
-        return training.report(request.source, body)
+    def handlers(self) -> dict[str, Callable[..., Shareable]]:
+        """What is done for each topic."""
+        return {
+            "model.pull": self._pull,
+            "model.submit": self._submit,
+            "train.report": self._report,
+            "train.watch": self._watch,
+            "metrics.step": self._take,
+        }
 
-    def watch(body: Any, request: zbus.Incoming) -> Any:
-        return training.watch(body)
+    def _pull(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        return Shareable(self._training.pull(request))
 
-    def take(body: Any, request: zbus.Incoming) -> None:
-        ledger.note(Kind.TOOK, request.source, body["number"])
-        training.taken[request.source] += 1
+    def _submit(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        return Shareable({"useful": self._training.submit(_sender(request), request)})
 
-    return {
-        "model.pull": pull,
-        "model.submit": submit,
-        "train.report": report,
-        "train.watch": watch,
-        "metrics.step": take,
-    }
+    def _report(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        return Shareable({"go_on": self._training.report(_sender(request), request)})
+
+    def _watch(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        return Shareable(self._training.watch(request))
+
+    def _take(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        self._ledger.note(Kind.TOOK, _sender(request), request["number"])
+        self._training.taken[_sender(request)] += 1
+        return make_reply(ReturnCode.OK)
 
 
-def train(training: Training, plan: Plan, witness: Witness) -> None:
+def train(training: Training, plan: Plan, fl_ctx: FLContext) -> None:
     """Round after round."""
     try:
         for number in range(1, plan.rounds + 1):
             opened = time.monotonic()
             training.open(number)
             model = training.collect(REQUEST_S)
-            training.conclude(*score_everywhere(witness, plan.names, number, model))
+            training.conclude(*score_everywhere(fl_ctx, plan.names, number, model))
             time.sleep(max(0.0, opened + plan.pace_s - time.monotonic()))
         training.end(_OVER)
     except Exception as error:
@@ -80,19 +97,23 @@ def train(training: Training, plan: Plan, witness: Witness) -> None:
 
 
 def score_everywhere(
-    witness: Witness, names: tuple[str, ...], number: int, model: Model
+    fl_ctx: FLContext, names: tuple[str, ...], number: int, model: Model
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """What each engine says of the model, and the error of each that does not."""
-    body = {"round": number, "model": model}
-    asked: dict[str, Future[Any]] = {
-        name: witness.submit("model.score", body, to=name) for name in names
-    }
+    """What each engine says of the model, and the return code of each that does not."""
+    replies: dict[str, Shareable] = fl_ctx.get_engine().send_aux_request(
+        targets=list(names),
+        topic="model.score",
+        request=Shareable({"round": number, "model": model}),
+        timeout=REQUEST_S,
+        fl_ctx=fl_ctx,
+    )
     accuracies, faults = {}, {}
-    for name, future in asked.items():
-        try:
-            accuracies[name] = future.result()
-        except zbus.RequestError as error:
-            faults[name] = str(error)
+    for name, reply in replies.items():
+        code = reply.get_return_code()
+        if code == ReturnCode.OK:
+            accuracies[name] = reply["accuracy"]
+        else:
+            faults[name] = f"{code}, {reply.get_header(ReservedHeaderKey.ERROR)}"
     return accuracies, faults
 
 
@@ -101,21 +122,25 @@ def main(words: list[str]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)  # before there are threads
     end_with_parent()
     place = Place(Path(words[0]))
-    plan = place.plan()
+    plan, ledger = place.plan(), Ledger(place.ledger(SERVER))
     training = Training(plan, load(place.shard(HELD_OUT)))
-    ledger = Ledger(place.ledger(SERVER))
-    peer = zbus.connect(
-        name=SERVER,
-        role="server",
-        dispatcher=witnessed(ledger, handlers(training, ledger)),
-        timeout=REQUEST_S,
-        # Each engine waits for a round, and the story for news.
-        limits=zbus.SessionLimits(handlers=plan.engines + 4),
+    engine = WitnessedServer(
+        Witness(ledger),
+        JOB,
+        plan.names,
+        equipment=Equipment(components={"averager": Averager(training, ledger)}),
     )
-    witness = Witness(peer, ledger)
-    threading.Thread(target=train, args=(training, plan, witness), daemon=True).start()
+    engine.start_run()
+    arguments: tuple[Any, ...] = (training, plan, engine.new_context())
+    threading.Thread(target=train, args=arguments, daemon=True).start()
     signal.sigwait(_TOLD)
-    sys.exit(not witness.close())
+    sys.exit(not engine.leave())
+
+
+def _sender(request: Shareable) -> str:
+    """The site that asks; the broker vouches for it."""
+    name: str = request.get_peer_prop(ReservedKey.IDENTITY_NAME, "")
+    return name
 
 
 if __name__ == "__main__":

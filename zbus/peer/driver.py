@@ -13,9 +13,8 @@ Rules:
   while another sleeps wakes it, where it would sleep through what is due now, or through a
   message whose edge was swallowed.
 * Heartbeats never wait for user code: the thread on duty looks at the time once a beat at least.
-* In the main thread a signal's handler may raise anywhere. What it interrupts in the link is a
-  lost connection and nothing worse (``Link.mend``). Any other exception of a turn is a bug of
-  ours, and everything open ends with it as ``InternalError``.
+* In the main thread a signal's handler may raise anywhere, which loses the connection and nothing
+  more (``Link.mend``). Any other exception of a turn is a bug of ours, and ends all that is open.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ Rules:
 * Pushes run lane by lane, a slice at a time, so that a long queue costs few hand-offs. They have
   one worker less than there are, so that they never keep all requests waiting. A lane whose
   handler is stuck stays stuck, because its order would be lost, and no other lane does.
-* Async handlers run in ``peer.coroutines``.
-* A handler whose ``pace`` is quick may be run by ``peer.quick``, in no thread of the pool.
+* Async handlers run in ``peer.coroutines``; quick ones (``peer.pace``) mostly in ``peer.quick``.
 """
 
 from __future__ import annotations
@@ -164,7 +163,8 @@ class HandlerPool:
         """Run a request's handler in this thread, which is none of the pool's."""
         handler = self._dispatcher.handler(call.topic)
         if handler is None or handler.is_async or self._closing:
-            return self.submit(call)
+            self.submit(call)
+            return
         self._open[call] = True
         began = self._clock()
         self._finish(call, self._perform(handler, call))
