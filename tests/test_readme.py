@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -82,13 +83,16 @@ def test_the_readme_shows_the_two_commands_and_a_session() -> None:
 
 
 def test_the_python_of_the_readme_is_ours() -> None:
-    """Every Python block compiles, and each ``zbus.name`` in one is a public name."""
+    """Every Python block compiles, and each ``zbus.name`` in one is a public name, as is each that
+    it imports from a package of ours."""
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
         compile(block, "README.md", "exec")
-        for name in re.findall(r"\bzbus\.(\w+)", block):
+        for name in re.findall(r"(?<!from )\bzbus\.(\w+)", block):
             assert name in zbus.__all__
+        for package, names in re.findall(r"^from (zbus\.\w+) import (.+)$", block, re.MULTILINE):
+            assert set(names.split(", ")) <= set(import_module(package).__all__)
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:
