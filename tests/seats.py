@@ -24,8 +24,10 @@ from brokers import BOUND_S, HereBroker, Servant, broker, serving, threads, unti
 
 from zbus.errors import Cancelled, ClosedError, ZbusError
 from zbus.peer.body import encode_body
+from zbus.peer.call import Call
 from zbus.peer.driver import Driver
 from zbus.peer.link import Link
+from zbus.peer.quick import Quick
 from zbus.peer.slot import Slot
 from zbus.protocol.effect import Outcome
 from zbus.protocol.message import Role
@@ -100,6 +102,7 @@ class ActedLink:
         self.turns: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
         self.on_finished: Callable[[], None] = lambda: None
+        self.begin_call: Callable[[Call], None] = lambda call: None
         self.due: float | None = None
         self.closed = 0
         self.mended = 0
@@ -153,9 +156,14 @@ class ActedLink:
 class Acted:
     """A driver over an acted link, and callers in threads of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, quick: Quick | None = None) -> None:
         self.link, self.network = ActedLink(), ActedNetwork()
-        self.driver = Driver(self.link, self.network, time.monotonic)  # type: ignore[arg-type]
+        self.driver = Driver(
+            self.link,  # type: ignore[arg-type]
+            self.network,  # type: ignore[arg-type]
+            time.monotonic,
+            quick,
+        )
         self.callers: list[threading.Thread] = []
         self.outcomes: list[Outcome | BaseException] = []
 

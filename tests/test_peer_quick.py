@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from brokers import BOUND_S, HereBroker, broker, ended, in_a_thread, leaving_nothing, until
+from seats import Acted
 
 from zbus.errors import RequestError, RequestTimeout
 from zbus.peer.body import encode_body
@@ -133,6 +134,24 @@ def test_a_relief_that_dozes_ends_when_it_is_told(desk: Desk) -> None:
     desk.quick.end()
     ended(desk.relief)
     assert not desk.relieved.is_set()
+
+
+def test_who_comes_back_just_when_it_is_relieved_takes_nobodys_bell(desk: Desk) -> None:
+    """It was asleep by then, and whoever is brought back afterwards is the one on duty."""
+    quick = Quick(desk.pool)
+    acted = Acted(quick)
+    driver = acted.driver
+    driver.start()
+    acted.alone()
+    quick._running = True  # the relief has seen a handler that is slow, and it ends just now
+    quick._ring()
+    until(lambda: driver._on_duty is driver._relief, "the relief takes over")
+    slot = acted.leading()
+    driver.call(lambda link, now: None, turn=True)
+    until(lambda: "zbus-relief" in acted.sleepers(), "the relief is brought back")
+    acted.reply()
+    assert slot.outcome is not None
+    driver.stop()
 
 
 # -- over a real broker ------------------------------------------------------------------------

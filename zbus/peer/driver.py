@@ -2,9 +2,9 @@
 
 A blocking request costs its hand-offs between threads, 20 to 30 microseconds each. So a caller
 sends by itself, under the lock that guards the link; and while callers come one at a time and no
-handler runs, the caller also turns the link while it waits (it *leads*), and the I/O
-thread stands by. Whoever asks or pushes meanwhile brings it back. Otherwise the I/O thread turns,
-and hands each outcome over; it runs quick handlers itself, watched by its relief (``peer.quick``).
+handler runs, the caller also turns the link while it waits (it *leads*), and the I/O thread stands
+by. Whoever asks or pushes meanwhile brings it back. Otherwise it turns, hands each outcome over,
+and runs quick handlers itself, watched by its relief (``peer.quick``).
 
 Rules:
 
@@ -178,8 +178,7 @@ class Driver:
             if slot.outcome is None:
                 self._follow(slot)
         finally:
-            # The first thing here, and no call before it: a second signal must not leave us
-            # with a leader that has gone.
+            # First of all: a second signal must not leave us with a leader that has gone.
             if self._leader is slot:
                 self._leader = None
                 self._hand_over()
@@ -240,6 +239,7 @@ class Driver:
         """The other thread is in a handler that is not quick after all."""
         with self._lock:
             self._on_duty = threading.current_thread()
+            self._call_off()  # if it has just come back, it sleeps where only we may
         quick.hand_over()
 
     def _turn_until_stopped(self) -> None:
