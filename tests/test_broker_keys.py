@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -40,6 +41,23 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_public(public) == key.shown
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert key.secret not in public.read_text()
+
+
+def test_a_full_disk_leaves_no_half_key(tmp_path: Path) -> None:
+    """It would keep the broker from starting; and the next try finds nothing in its way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    key = new_key("site-1")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(ConfigError, match="cannot be written"):
+            add_trust(tmp_path, key.shown)
+        with pytest.raises(ConfigError, match="cannot be written"):
+            write_pair(tmp_path, key)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    add_trust(tmp_path, key.shown)
+    assert read_trust(tmp_path).name_of(key.public) == "site-1"
 
 
 def test_no_key_is_written_over(tmp_path: Path) -> None:

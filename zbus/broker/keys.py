@@ -255,11 +255,15 @@ def _check_z85(path: Path, side: str, text: str) -> None:
 def _write(path: Path, text: str, mode: int) -> None:
     try:
         descriptor = os.open(path, _CREATE, mode)
-        with open(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, mode)  # whatever the umask is
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
+        try:
+            with open(descriptor, "w", encoding="ascii") as file:
+                os.fchmod(descriptor, mode)  # whatever the umask is
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            path.unlink()  # half a key among the trusted would keep the broker from starting
+            raise
     except FileExistsError:
         raise ConfigError(f"{path} is there already, and no key is written over") from None
     except OSError as error:
