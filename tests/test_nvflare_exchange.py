@@ -175,7 +175,7 @@ def test_the_bound_is_a_code(flare: Job, monkeypatch: pytest.MonkeyPatch) -> Non
         raise errors.Backpressure("full")
 
     monkeypatch.setattr(client.peer, "push", full)
-    monkeypatch.setattr("zbus.nvflare.courier.Courier.accept", full)
+    monkeypatch.setattr("zbus.engine.courier.Courier.accept", full)
     with client.new_context() as fl_ctx:
         replies = client.send_aux_request(["server", "site-2", "x"], "t", Shareable(), 0, fl_ctx)
     assert codes(replies) == {

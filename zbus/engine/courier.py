@@ -2,8 +2,8 @@
 
 Rules of this room:
 
-* ``accept`` encodes in the caller's thread, keeps nothing of the caller's, and never waits. At
-  the bound it raises ``Backpressure``, and nothing was accepted.
+* ``accept`` takes what is encoded already, and never waits. At the bound it raises
+  ``Backpressure``, and nothing was accepted.
 * To one peer goes one batch at a time, so that the order is kept. What the bus says was not
   delivered is counted and logged, and not sent again: a letter is handled at most once.
 * The push lane of the bus leads to servers; this is for all others.
@@ -16,10 +16,10 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from zbus.engine.bus import Bus, Reply
-from zbus.engine.letters import sealed
 from zbus.errors import Backpressure, ZbusError
 
 __all__ = ["LETTERS_MAX", "Courier"]
@@ -32,36 +32,46 @@ _PATIENCE_S = 30.0
 """How long a batch may take to be handled."""
 _log = logging.getLogger("zbus.engine.courier")
 
+L = TypeVar("L")
 
-class Courier:
-    """Carries letters; for any number of threads."""
 
-    def __init__(self, bus: Bus, topic: str, *, letters_max: int = LETTERS_MAX) -> None:
+class Courier(Generic[L]):
+    """Carries letters, of which ``weigh`` says the bytes; for any number of threads."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        topic: str,
+        weigh: Callable[[L], int],
+        *,
+        letters_max: int = LETTERS_MAX,
+        log: logging.Logger = _log,
+    ) -> None:
         self.dropped = 0
         self._bus = bus
         self._topic = topic
+        self._weigh = weigh
+        self._log = log
         self._letters_max = letters_max
-        self._lanes: dict[str, deque[list[bytes]]] = {}
+        self._lanes: dict[str, deque[L]] = {}
         self._unsettled = 0
         self._changed = threading.Condition()
 
-    def accept(self, address: str, letter: list[Any]) -> None:
+    def accept(self, address: str, letter: L) -> None:
         """Take a letter to this peer.
 
         Raises:
             Backpressure: as many as are allowed wait already.
-            UnencodableBody: it cannot be sent.
         """
-        parts = sealed(letter)
         with self._changed:
             if self._unsettled >= self._letters_max:
                 raise Backpressure(f"{self._unsettled} fire-and-forget requests wait")
             self._unsettled += 1
             waiting = self._lanes.get(address)
             if waiting is not None:
-                waiting.append(parts)
+                waiting.append(letter)
                 return
-            self._lanes[address] = deque([parts])
+            self._lanes[address] = deque([letter])
         self._carry(address)
 
     def flush(self, timeout_s: float) -> int:
@@ -89,13 +99,13 @@ class Courier:
                 reply.add_done_callback(settle)
                 return
 
-    def _next(self, address: str) -> list[list[bytes]]:
+    def _next(self, address: str) -> list[L]:
         with self._changed:
             waiting = self._lanes[address]
-            batch: list[list[bytes]] = []
+            batch: list[L] = []
             size = 0
             while waiting and len(batch) < _BATCH_MAX:
-                size += sum(map(len, waiting[0]))
+                size += self._weigh(waiting[0])
                 if batch and size > _BATCH_BYTES:
                     break
                 batch.append(waiting.popleft())
@@ -114,4 +124,4 @@ class Courier:
                 self.dropped += count
             self._changed.notify_all()
         if error is not None:
-            _log.warning("%d requests to %s were dropped: %s", count, address, error)
+            self._log.warning("%d requests to %s were dropped: %s", count, address, error)

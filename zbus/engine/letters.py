@@ -20,7 +20,7 @@ from zbus.engine.wire import body_of, message_of, peer_context_of
 from zbus.errors import Malformed
 from zbus.peer.body import decode_body, encode_body
 
-__all__ = ["letter_of", "received", "replied", "reply_of", "sealed", "unsealed"]
+__all__ = ["letter_of", "received", "replied", "reply_of", "sealed", "unsealed", "weight_of"]
 
 _HEADERS = ReservedHeaderKey.HEADERS
 _TOPIC = ReservedHeaderKey.TOPIC
@@ -90,6 +90,11 @@ def sealed(letter: list[Any]) -> list[bytes]:
     """
     packed, frames = encode_body(letter)
     return [packed, *map(bytes, frames)]
+
+
+def weight_of(parts: list[bytes]) -> int:
+    """The bytes of what is sealed."""
+    return sum(map(len, parts))
 
 
 def unsealed(parts: Any) -> Any:

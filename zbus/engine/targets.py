@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 from zbus.engine.bus import Bus, Reply
 from zbus.engine.constants import ReturnCode, SiteType
 from zbus.engine.courier import Courier
-from zbus.engine.letters import replied
+from zbus.engine.letters import replied, sealed, weight_of
 from zbus.engine.outcomes import code_of
 from zbus.engine.shareable import Shareable, make_reply
 from zbus.engine.task import Client
@@ -121,7 +121,7 @@ class Exchange:
     def __init__(self, bus: Bus, directory: Directory) -> None:
         self._bus = bus
         self._topic = directory.topic("aux")
-        self.courier = Courier(bus, directory.topic("tell"))
+        self.courier = Courier(bus, directory.topic("tell"), weight_of)
 
     def ask_server(self, letter: list[Any], timeout: float) -> Outcome:
         """Ask the server, and wait; errors that are the caller's own are outcomes as well."""
@@ -184,7 +184,7 @@ class Exchange:
             outcome = self.tell_server(letter)
             return _own_or_outcome(outcome) if isinstance(outcome, ZbusError) else outcome
         try:
-            self.courier.accept(target.address, letter)
+            self.courier.accept(target.address, sealed(letter))
         except ZbusError as error:
             return _own_or_outcome(error)
         return make_reply(ReturnCode.OK)

@@ -85,20 +85,6 @@ class ClientEngine(JobEngine, ClientEngineExecutorSpec):
         requests = dict.fromkeys(self.directory.of_client(targets), request)
         return self.exchange.send(topic, requests, timeout, fl_ctx)
 
-    def multicast_aux_requests(
-        self,
-        topic: str,
-        target_requests: dict[str, Any],
-        timeout: float,
-        fl_ctx: Any,
-        optional: bool = False,
-        secure: bool = False,
-    ) -> dict[str, Any]:
-        """The same with a request for each target."""
-        named = self.directory.named
-        requests = {named(name): request for name, request in target_requests.items()}
-        return self.exchange.send(topic, requests, timeout, fl_ctx)
-
     def fire_and_forget_aux_request(
         self, topic: str, request: Any, fl_ctx: Any, optional: bool = False, secure: bool = False
     ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -24,14 +25,15 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 
+from zbus.engine.courier import Courier
 from zbus.errors import Backpressure, ZbusError
-from zbus.nvflare.courier import Courier
 from zbus.nvflare.messages import code_of, decode_reply, encode, refusal
 from zbus.nvflare.targets import Target
 from zbus.peer.peer import Peer, Reply
 
 __all__ = ["Exchange"]
 
+_logger = logging.getLogger("zbus.nvflare")
 _LOOK_S = 0.05
 """How often to look at the abort signal, which cannot be waited for."""
 
@@ -43,7 +45,7 @@ class Exchange:
         self._peer = peer
         self._topic = topic
         self._server = server
-        self._courier = Courier(peer, topic)
+        self._courier: Courier[bytes] = Courier(peer, topic, len, log=_logger)
 
     @property
     def dropped(self) -> int:

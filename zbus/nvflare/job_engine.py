@@ -109,6 +109,20 @@ class JobEngine:
 
     # -- the methods of nvflare's specs that are the same for both -----------------------------
 
+    def multicast_aux_requests(
+        self,
+        topic: str,
+        target_requests: dict[str, Any],
+        timeout: float,
+        fl_ctx: Any,
+        optional: bool = False,
+        secure: bool = False,
+    ) -> dict[str, Any]:
+        """``send_aux_request`` with a request for each target."""
+        named = self.directory.named
+        requests = {named(name): request for name, request in target_requests.items()}
+        return self.exchange.send(topic, requests, timeout, fl_ctx)
+
     def new_context(self) -> Any:
         """A context of this run."""
         return self._contexts.new_context()

@@ -75,20 +75,6 @@ class ServerEngine(JobEngine, ServerEngineSpec):
         requests = dict.fromkeys(self.directory.of_server(targets), request)
         return self.exchange.send(topic, requests, timeout, fl_ctx)
 
-    def multicast_aux_requests(
-        self,
-        topic: str,
-        target_requests: dict[str, Any],
-        timeout: float,
-        fl_ctx: Any,
-        optional: bool = False,
-        secure: bool = False,
-    ) -> dict[str, Any]:
-        """The same with a request for each client."""
-        named = self.directory.named
-        requests = {named(name): request for name, request in target_requests.items()}
-        return self.exchange.send(topic, requests, timeout, fl_ctx)
-
     def validate_targets(self, target_names: list[str]) -> tuple[list[Any], list[str]]:
         """The Clients of these names, and the names that no client has."""
         clients = self.directory.clients
