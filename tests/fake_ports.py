@@ -78,7 +78,8 @@ class FakeNetwork:
     def readable(self) -> bool:
         return False
 
-    def wait(self, timeout_s: float | None) -> None: ...
+    def wait(self, timeout_s: float | None) -> bool:
+        return False
 
     def wake(self) -> None:
         self.woken += 1

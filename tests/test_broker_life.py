@@ -113,10 +113,11 @@ class SleepingNetwork(FakeNetwork):
     def bind_pull(self, *endpoints: str) -> FakePort:
         return FakePort()
 
-    def wait(self, timeout_s: float | None) -> None:
+    def wait(self, timeout_s: float | None) -> bool:
         self.slept.append(timeout_s)
         if len(self.slept) == self._sleeps:
             os.kill(os.getpid(), signal.SIGTERM)
+        return False
 
 
 @pytest.mark.parametrize("watched", [True, False])

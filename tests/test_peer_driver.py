@@ -125,8 +125,8 @@ def test_a_stop_waits_for_the_leader_before_it_closes_the_network(acted: Acted) 
     with acted.network.held_up():
         stopper, _ = in_a_thread(acted.driver.stop)
         until(lambda: not acted.driver.is_running, "it stops")
-        acted.driver._thread.join(SOON_S)
-        assert not acted.driver._thread.is_alive()
+        acted.driver._io.join(SOON_S)
+        assert not acted.driver._io.is_alive()
         assert stopper.is_alive(), "it waits for the leader"
         assert acted.network.closed == 0
     ended(stopper)
@@ -151,12 +151,12 @@ def test_after_a_stop_every_call_says_closed(acted: Acted) -> None:
 
 def test_p21_after_a_fork_every_call_says_so_and_stop_touches_nothing(acted: Acted) -> None:
     """The parent's sockets are the parent's."""
-    acted.driver.disown()
+    acted.driver.origin.leave()
     with pytest.raises(ForkedClientError):
         acted.driver.call(lambda link, now: None)
     acted.driver.stop()
     assert acted.link.closed == 0
-    acted.driver._forked = False
+    acted.driver.origin.is_elsewhere = False
 
 
 @pytest.mark.parametrize("turner", ["io thread", "leader"])

@@ -54,11 +54,13 @@ def test_an_edge_that_a_send_swallowed_is_found(
 def test_a_quiet_port_is_asked_again_once_it_rang(
     server: ZmqNetwork, client: ZmqNetwork, endpoint: str
 ) -> None:
-    """A port that was found quiet is not asked before somebody looked at its descriptor."""
+    """A port that was found quiet is not asked before a ``wait`` looked at its descriptor."""
     router, dealer, route = connected(server, client, endpoint)
     assert router.send(route, [b"reply"]) is Sent.SENT
     settle(lambda: rings(dealer))
     assert dealer.drain(9) == []
+    assert not client.readable()
+    assert client.wait(0.0)
     assert client.readable()
     assert dealer.drain(9) == [(b"", [b"reply"])]
 
@@ -178,7 +180,7 @@ def test_an_interrupted_drain_is_a_lost_connection(
     """A port that is interrupted between a routing id and its frame closes itself."""
     router, dealer, route = connected(server, client, endpoint)
     assert dealer.send(b"", [b"x"]) is Sent.SENT
-    settle(server.readable)
+    settle(lambda: server.wait(0.0))
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -164,7 +164,7 @@ class _Life:
         than most turns take, twice a request (docs/benchmarks.md)."""
         until = time.monotonic() + self._spin_s
         while not self._signals and time.monotonic() < until:
-            if self._network.readable():
+            if self._network.wait(0.0):
                 return True
         return False
 

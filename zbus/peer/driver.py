@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from zbus.errors import CallerError, ClosedError, ForkedClientError, InternalError, ZbusError
-from zbus.peer.forks import tell_of_forks
+from zbus.peer.forks import Origin
 from zbus.peer.link import Link
 from zbus.peer.quick import Quick
 from zbus.peer.slot import Slot
@@ -61,7 +61,7 @@ class Driver:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._stopped = False
-        self._forked = False
+        self.origin = Origin()
         self._standby = False
         self._leader: Slot | None = None
         self._leads = threading.Lock()
@@ -72,25 +72,24 @@ class Driver:
         self._beat_s = 0.0
         self._goodbye_s: float | None = None
         self._quick = quick
-        self._thread = threading.Thread(target=self._turn_on, name="zbus-io", daemon=True)
+        self._io = threading.Thread(target=self._turn_on, name="zbus-io", daemon=True)
         self._relief = threading.Thread(target=self._turn_on, name="zbus-relief", daemon=True)
-        self._on_duty = self._thread
+        self._on_duty = self._io
         link.on_finished = self._hear
         if quick is not None:
             link.begin_call = quick.begin
-        tell_of_forks(self)
 
     def start(self) -> None:
         """Open the link and begin to turn it."""
         self.call(lambda link, now: link.open(now))
-        self._thread.start()
+        self._io.start()
         if self._quick is not None:
             self._relief.start()
 
     def stop(self, goodbye_s: float = 0.0) -> None:
         """Close the link, end the I/O thread and close the network, which has ``goodbye_s`` to
         hand over what was said. Whoever waits for a reply is told that it is cancelled."""
-        if self._forked:
+        if self.origin.is_elsewhere:
             return
         with self._lock:
             if self._busy:
@@ -114,19 +113,19 @@ class Driver:
             self._on_duty.join(_PATIENCE_S)
         if self._quick is not None:
             self._quick.end()
-            for thread in (self._thread, self._relief):
+            for thread in (self._io, self._relief):
                 if thread.ident is not None and thread is not threading.current_thread():
                     thread.join(_SLOW_JOIN_S)
 
     @property
     def is_forked(self) -> bool:
         """Whether this process is a fork of the one that connected."""
-        return self._forked
+        return self.origin.is_elsewhere
 
     @property
     def is_running(self) -> bool:
         """Whether the link is turned."""
-        return not (self._stopped or self._forked)
+        return not (self._stopped or self.origin.is_elsewhere)
 
     def is_own_thread(self) -> bool:
         """Whether this is the thread that turns, which may wait for nobody."""
@@ -134,7 +133,7 @@ class Driver:
 
     def check(self) -> None:
         """Raise where this driver cannot be used: after fork(), or after it was stopped."""
-        if self._forked:
+        if self.origin.is_elsewhere:
             raise ForkedClientError()
         if self._stopped:
             raise ClosedError()
@@ -146,7 +145,7 @@ class Driver:
     ) -> T:
         """Do something with the link, from any thread. ``turn`` asks for a turn at once, for
         what only a turn carries further; ``slot`` is whose caller waits in this thread."""
-        if self._forked:
+        if self.origin.is_elsewhere:
             raise ForkedClientError()
         with self._lock:
             if self._busy or self._stopped:
@@ -175,7 +174,7 @@ class Driver:
             self.call(lambda link, now: self._begin(begin, slot, now), slot=slot)
             if self._leader is slot:
                 self._lead(slot)
-            if slot.outcome is None:
+            if not slot.is_ended:
                 self._follow(slot)
         finally:
             # First of all: a second signal must not leave us with a leader that has gone.
@@ -199,11 +198,11 @@ class Driver:
         with self._leads:
             self._leads_in = threading.get_ident()
             try:
-                while slot.outcome is None and self._leader is slot:
+                while not slot.is_ended and self._leader is slot:
                     if due_in_s > 0.0:
                         self._network.wait(due_in_s)
                     with self._lock:
-                        if slot.outcome is None and self._leader is slot:
+                        if not slot.is_ended and self._leader is slot:
                             due_in_s = self._turn()
             finally:
                 if self._leader is not slot:
@@ -218,7 +217,7 @@ class Driver:
     def _follow(self, slot: Slot) -> None:
         while not slot.wait(max(slot.deadline - self._clock(), 0.0) + _LATE_S):
             with self._lock:
-                if slot.outcome is None and self._stopped:
+                if not slot.is_ended and self._stopped:
                     raise InternalError("a request was left without an outcome")
                 self._wake(begun=False)
 
@@ -244,7 +243,7 @@ class Driver:
 
     def _turn_until_stopped(self) -> None:
         while True:
-            if self._quick:
+            if self._quick is not None and self._quick.waits:
                 self._quick.run(self.is_own_thread)
             with self._lock:
                 if self._stopped or not self.is_own_thread():
@@ -316,7 +315,7 @@ class Driver:
                 # What the leader leaves is the I/O thread's to look after.
                 self._sleeps_until = now + self._beat_s
                 return 0.0
-            if self._quick:
+            if self._quick is not None and self._quick.waits:
                 if self._leader is not None:
                     self._call_off()  # handlers are the I/O thread's to run
                 return 0.0
@@ -336,7 +335,7 @@ class Driver:
     def _is_leaving(self) -> bool:
         """Whether this is the leader's thread, and it has what it waits for."""
         leader = self._leader
-        has_left = leader is not None and leader.outcome is not None
+        has_left = leader is not None and leader.is_ended
         return has_left and self._leads_in == threading.get_ident()
 
     def _due_in(self, now: float, more: bool) -> float:
@@ -394,7 +393,3 @@ class Driver:
         if self._busy:
             raise CallerError("the bus was called by what interrupted another call of this thread")
         self.check()
-
-    def disown(self) -> None:
-        """This process is a fork of the one that connected: touch nothing, and say so (P21)."""
-        self._forked = True

@@ -1,36 +1,35 @@
-"""Who must be told that this process is a fork: its sockets and threads are its parent's (P21).
+"""Where something was made: a fork must not touch its parent's sockets and threads (P21).
 
-Rules: whoever is told here is not kept alive by it, and hears of a fork in the child only, before
-``os.fork`` returns there.
+Rules: an origin is told of a fork in the child only, before ``os.fork`` returns there, and is not
+kept alive for that.
 """
 
 from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
 
-__all__ = ["Forked", "tell_of_forks"]
-
-
-class Forked(Protocol):
-    """What cannot be used after a fork."""
-
-    def disown(self) -> None:
-        """This process is a fork: touch nothing that is the parent's, and say so."""
+__all__ = ["Origin"]
 
 
-_told: weakref.WeakSet[Forked] = weakref.WeakSet()
+class Origin:
+    """The process where this was made."""
+
+    def __init__(self) -> None:
+        self.is_elsewhere = False
+        _origins.add(self)
+
+    def leave(self) -> None:
+        """This process is a fork: what was made there is not to be touched here."""
+        self.is_elsewhere = True
 
 
-def tell_of_forks(whom: Forked) -> None:
-    """Call its ``disown`` in every fork of this process, for as long as it lives."""
-    _told.add(whom)
+_origins: weakref.WeakSet[Origin] = weakref.WeakSet()
 
 
 def _tell() -> None:
-    for whom in list(_told):
-        whom.disown()
+    for origin in list(_origins):
+        origin.leave()
 
 
 os.register_at_fork(after_in_child=_tell)

@@ -46,8 +46,10 @@ class Quick:
         self._bell = threading.Lock()
         self._bell.acquire()
 
-    def __len__(self) -> int:
-        return len(self._calls)
+    @property
+    def waits(self) -> bool:
+        """Whether a call waits to be run."""
+        return bool(self._calls)
 
     def begin(self, call: Call) -> None:
         """Run this call here if its handler is known to be quick, else in the pool."""

@@ -31,6 +31,11 @@ class Slot:
         self.outcome = outcome
         self._gate.release()
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether the outcome is here; asked anew each time, since another thread brings it."""
+        return self.outcome is not None
+
     def wait(self, timeout_s: float) -> bool:
         """Sleep until the outcome is here; False when the time is up first."""
         return self._gate.acquire(timeout=min(max(timeout_s, 0.0), _WAIT_MAX_S))

@@ -104,7 +104,7 @@ class MemoryNetwork:
         """See ``Network``."""
         return any(port.look() for port in self._ports)
 
-    def wait(self, timeout_s: float | None) -> None:
+    def wait(self, timeout_s: float | None) -> bool:
         """Never: nothing sleeps in a simulation."""
         raise InternalError(f"{self._owner} sleeps in a simulation, for {timeout_s} s")
 

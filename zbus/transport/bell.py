@@ -67,10 +67,6 @@ class Bell:
             descriptors.discard(self._alarm)
         return descriptors
 
-    def look(self) -> set[int]:
-        """Which descriptors can be read now. Leaves a ``ring`` to whoever sleeps."""
-        return {descriptor for descriptor, _ in self._epoll.poll(0.0, _RUNG_MAX)}
-
     def ring(self) -> None:
         """End a ``sleep`` in another thread, now or the next one."""
         if self._rung:

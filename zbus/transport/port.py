@@ -87,15 +87,17 @@ class Network(Protocol):
     def connect_push(self, endpoint: str) -> Port: ...
 
     def readable(self) -> bool:
-        """Whether any port has something to drain, or has room again after it said FULL.
+        """Whether any port that was touched has something to drain, or has room again after it
+        said FULL. One that nobody has touched since it had nothing ends the next ``wait``.
 
         Must be asked after the last send or drain and before sleeping: either can swallow the
         edge that would have woken us, and there is none before it was asked once. It is also
         where a ROUTER takes note that a connection has ended.
         """
 
-    def wait(self, timeout_s: float | None) -> None:
-        """Sleep until a port may be readable, ``wake`` is called or the time is up.
+    def wait(self, timeout_s: float | None) -> bool:
+        """Sleep until a port may be readable, ``wake`` is called or the time is up; whether a
+        port may be readable.
 
         May return early, so look at the clock. One thread at a time waits; others may use, open
         and close ports meanwhile, but not close the network. Room after FULL mostly ends it

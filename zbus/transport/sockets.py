@@ -291,8 +291,7 @@ class ZmqNetwork:
 
     def readable(self) -> bool:
         """See ``Network``. Asks every port that is not quiet, so that an edge of its descriptor
-        that a send or a drain swallowed is not lost."""
-        self._note_rung(self._bell.look())
+        that a send or a drain swallowed is not lost; one that is quiet ends the next ``wait``."""
         ready = False
         for port in self._ports:
             if not port.quiet or port.full:
@@ -303,17 +302,16 @@ class ZmqNetwork:
                 ready = ready or not port.quiet
         return ready
 
-    def wait(self, timeout_s: float | None) -> None:
+    def wait(self, timeout_s: float | None) -> bool:
         """See ``Network``. A port that rang is quiet no longer."""
         if self._closed:
             raise ClosedError("this network is closed")
-        self._note_rung(self._bell.sleep(timeout_s))
-
-    def _note_rung(self, rung: set[int]) -> None:
+        rung = self._bell.sleep(timeout_s)
         if rung:
             for port in self._ports:
                 if port.descriptor in rung:
                     port.quiet = False
+        return bool(rung)
 
     def wake(self) -> None:
         """See ``Network``."""
