@@ -7,8 +7,8 @@ import pytest
 from zbus.errors import HandlerError, NoHandler, RequestTimeout
 from zbus.peer.call import Call, Result, Returned
 from zbus.peer.dispatcher import Dispatcher
-from zbus.protocol.effect import LaneKey, Start, Take
-from zbus.protocol.message import NO_FRAMES, Key, Request
+from zbus.protocol.effect import LaneKey
+from zbus.protocol.message import NO_FRAMES
 from zbus.testing.faults import PERFECT
 from zbus.testing.history import Begun, History
 from zbus.testing.pool import Pace, SimulatedPool
@@ -44,25 +44,19 @@ class Workshop:
         self.number = 0
 
     def submit(self, topic: str = "work", left_s: float = 10.0) -> Call:
-        self.number += 1
-        request = Request("e1", 1, self.number, topic, "", 1, 0, 1, (), "", NULL, 0)
-        key = Key("e1", 1, self.number)
-        self.pool.starts.append(Start(key, request, NO_FRAMES, self.host.now + left_s))
         call = self._call(topic, self.host.now + left_s)
         self.pool.submit(call)
         return call
 
     def push(self, count: int, lane: LaneKey = LANE) -> None:
-        bodies = tuple((NULL, NO_FRAMES) for _ in range(count))
-        self.pool.takes.append(Take(lane, self.number + 1, bodies))
-        self.number += count
-        self.pool.submit_lane(lane, [self._call("note", None) for _ in range(count)])
+        self.pool.submit_lane(lane, [self._call("note", None, lane.source) for _ in range(count)])
 
-    def _call(self, topic: str, deadline: float | None) -> Call:
+    def _call(self, topic: str, deadline: float | None, source: str = "e1") -> Call:
         def finish(result: Result) -> None:
             self.ends.append((round(self.stage.clock.now, 2), result))
 
-        return Call(topic, "e1", NULL, NO_FRAMES, deadline, "", finish)
+        self.number += 1
+        return Call(topic, "e1", NULL, NO_FRAMES, deadline, "", finish, epoch=1, number=self.number)
 
     def begun(self) -> list[Begun]:
         return [begun for strays in self.history.strays.values() for begun in strays]

@@ -28,6 +28,7 @@ from zbus.broker.settings import Settings
 from zbus.errors import ZbusError
 from zbus.protocol.limits import HEADER_MAX_BYTES
 from zbus.transport.guard import Gate
+from zbus.transport.port import Network
 from zbus.transport.profile import FRAME_MARGIN_BYTES, SocketProfile
 from zbus.transport.sockets import ZmqNetwork
 
@@ -79,7 +80,7 @@ class _Life:
     def __init__(
         self,
         doorkeeper: Doorkeeper,
-        network: ZmqNetwork,
+        network: Network,
         reload: Callable[[], Settings] | None = None,
     ) -> None:
         settings = doorkeeper.settings

@@ -38,6 +38,7 @@ class Call:
     """One request or push on its way to its handler; compared by identity.
 
     ``cancelled`` is set by the link's thread once the caller gave up, and read by the handler.
+    ``epoch`` is the life of its source, ``number`` the request's in it, or the push's in its lane.
     """
 
     topic: str
@@ -48,6 +49,8 @@ class Call:
     trace: str
     finish: Callable[[Result], None]
     cancelled: bool = False
+    epoch: int = 0
+    number: int = 0
 
 
 class Executor(Protocol):

@@ -82,6 +82,17 @@ class _Settled(NamedTuple):
 
 
 @dataclass(slots=True)
+class _RequestDone:
+    """What a handler of a request calls at its end."""
+
+    link: Link
+    key: Key
+
+    def __call__(self, result: Result) -> None:
+        self.link.finished(self.key, result)
+
+
+@dataclass(slots=True)
 class _PushDone:
     """What a handler of a push calls at its end."""
 
@@ -320,7 +331,9 @@ class Link:
             frames=effect.frames,
             deadline=effect.deadline,
             trace=effect.request.trace,
-            finish=lambda result: self.finished(key, result),
+            finish=_RequestDone(self, key),
+            epoch=key.epoch,
+            number=key.number,
         )
         self._calls[key] = call
         self._starting.append(call)
@@ -343,6 +356,8 @@ class Link:
                 deadline=None,
                 trace="",
                 finish=_PushDone(self, lane, sequence),
+                epoch=lane.epoch,
+                number=sequence,
             )
             for sequence, (body, frames) in enumerate(effect.bodies, effect.sequence)
         ]

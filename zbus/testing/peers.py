@@ -10,7 +10,7 @@ Rules of this room:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from zbus.peer.body import decode_body, encode_body
 from zbus.peer.dispatcher import Dispatcher
 from zbus.peer.link import Link, Observer
 from zbus.protocol.credit import OutLanes
-from zbus.protocol.effect import LaneKey, Outcome, Route, SessionEffect, Start, Take
+from zbus.protocol.effect import LaneKey, Outcome
 from zbus.protocol.message import NO_FRAMES, Flag, Frames, Key, Parcel, Reply, Role
 from zbus.protocol.requests import Ask
 from zbus.protocol.session import Identity, Session, SessionLimits, State
@@ -79,22 +79,6 @@ def value_of(outcome: Outcome) -> Any:
     return decode_body(item.body, outcome.frames)
 
 
-class _HeardSession(Session):
-    """A session that tells its pool what is given to it, with the ids that a call has not."""
-
-    pool: SimulatedPool | None = None
-
-    def receive(self, route: Route, parcels: Iterable[Parcel], now: float) -> list[SessionEffect]:
-        effects = super().receive(route, parcels, now)
-        if self.pool is not None:
-            for effect in effects:
-                if isinstance(effect, Start):
-                    self.pool.starts.append(effect)
-                elif isinstance(effect, Take):
-                    self.pool.takes.append(effect)
-        return effects
-
-
 class SimulatedPeer(Actor):
     """An engine or a server: one ``Link`` a life."""
 
@@ -124,10 +108,9 @@ class SimulatedPeer(Actor):
     def on_begin(self, now: float) -> None:
         manner = self.manner
         identity = Identity(name=self.name, role=manner.role, epoch=self.life, proof=manner.proof)
-        session = _HeardSession(identity, self.topics, manner.limits, now=now)
+        session = Session(identity, self.topics, manner.limits, now=now)
         if self.dispatcher is not None:
             self.pool = SimulatedPool(self, self.dispatcher, self._history, manner.pace)
-            session.pool = self.pool
         observer = Observer(ended=self._note_end)
         self.link = Link(self.network, self._endpoint, session, self.pool, observer)
         self.link.open(now)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from zbus.errors import NoHandler
 from zbus.peer.call import Call, Result
 from zbus.peer.dispatcher import Dispatcher, Handler, perform, perform_async
-from zbus.protocol.effect import LaneKey, Start, Take
+from zbus.protocol.effect import LaneKey
 from zbus.protocol.message import Key
 from zbus.testing.history import Begun, History, Life
 from zbus.testing.stage import Actor
@@ -58,13 +58,9 @@ class _Lane:
 
 
 class SimulatedPool:
-    """An ``Executor``. Its calls come with the effects that made them, by way of ``starts`` and
-    ``takes``."""
+    """An ``Executor``."""
 
     def __init__(self, actor: Actor, dispatcher: Dispatcher, history: History, pace: Pace) -> None:
-        self.starts: deque[Start] = deque()
-        self.takes: deque[Take] = deque()
-        """What the session told its shell to run, each in order, before the shell says it here."""
         self._actor = actor
         self._dispatcher = dispatcher
         self._history = history
@@ -86,17 +82,15 @@ class SimulatedPool:
 
     def submit(self, call: Call) -> None:
         """See ``Executor``."""
-        start = self.starts.popleft()
-        self._waiting.append(_Job(call, start.key, 0))
+        self._waiting.append(_Job(call, Key(call.source, call.epoch, call.number), 0))
         self._begin_next()
 
     def submit_lane(self, lane: Hashable, calls: Sequence[Call]) -> None:
         """See ``Executor``."""
-        take = self.takes.popleft()
         waiting = self._lanes.setdefault(lane, _Lane()).waiting
-        waiting.extend(
-            _Job(call, take.lane, number) for number, call in enumerate(calls, take.sequence)
-        )
+        for call in calls:
+            key = LaneKey(call.source, call.epoch, call.topic)
+            waiting.append(_Job(call, key, call.number))
         self._next_of(lane)
 
     def cancel(self, call: Call) -> None:
