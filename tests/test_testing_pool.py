@@ -56,7 +56,9 @@ class Workshop:
             self.ends.append((round(self.stage.clock.now, 2), result))
 
         self.number += 1
-        return Call(topic, "e1", NULL, NO_FRAMES, deadline, "", finish, epoch=1, number=self.number)
+        return Call(
+            topic, source, NULL, NO_FRAMES, deadline, "", finish, epoch=1, number=self.number
+        )
 
     def begun(self) -> list[Begun]:
         return [begun for strays in self.history.strays.values() for begun in strays]

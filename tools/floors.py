@@ -30,7 +30,7 @@ ROOMS = {
         " broker.units"
         " peer.arguments peer.arrays peer.body peer.call peer.coroutines peer.dispatcher"
         " peer.forks peer.handover peer.pace peer.packing peer.pool peer.register peer.rota"
-        " peer.slot peer.unpacking"
+        " peer.reports peer.slot peer.unpacking"
         " transport.address transport.bell transport.endpoints transport.guard transport.profile"
         " transport.sockets transport.turn"
     ),

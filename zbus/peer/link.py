@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from zbus.errors import (
     BadReply,
@@ -32,6 +31,7 @@ from zbus.errors import (
     ZbusError,
 )
 from zbus.peer.call import Call, Executor, Result, Returned
+from zbus.peer.reports import Finished, PushEnd, RequestEnd, Settled
 from zbus.protocol.codec import OtherVersion
 from zbus.protocol.effect import (
     Abandon,
@@ -70,40 +70,6 @@ class Observer:
     happened: Callable[[Happened], None] = lambda event: None
 
 
-class _Finished(NamedTuple):
-    key: Key
-    result: Result
-
-
-class _Settled(NamedTuple):
-    lane: LaneKey
-    sequence: int
-    failed: bool
-
-
-@dataclass(slots=True)
-class _RequestDone:
-    """What a handler of a request calls at its end."""
-
-    link: Link
-    key: Key
-
-    def __call__(self, result: Result) -> None:
-        self.link.finished(self.key, result)
-
-
-@dataclass(slots=True)
-class _PushDone:
-    """What a handler of a push calls at its end."""
-
-    link: Link
-    lane: LaneKey
-    sequence: int
-
-    def __call__(self, result: Result) -> None:
-        self.link.settled(self.lane, self.sequence, result)
-
-
 @dataclass(slots=True)
 class Counters:
     """What a peer counts beside what its session counts."""
@@ -134,7 +100,7 @@ class Link:
         self._ends: dict[int, Callable[[Outcome], None]] = {}
         self._calls: dict[Key, Call] = {}
         self._starting: deque[Call] = deque()
-        self._inbox: deque[_Finished | _Settled] = deque()
+        self._inbox: deque[Finished | Settled] = deque()
         self.begin_call = executor.submit if executor is not None else None
         """What is done with a request for a handler here, at the end of a turn."""
         self.on_finished: Callable[[], None] = network.wake
@@ -239,12 +205,12 @@ class Link:
         closes is not settled: its sender still has it, and others may serve it (P7)."""
         if isinstance(result, Cancelled | Draining):
             return
-        self._inbox.append(_Settled(lane, sequence, not isinstance(result, Returned)))
+        self._inbox.append(Settled(lane, sequence, not isinstance(result, Returned)))
         self._network.wake()
 
     def finished(self, key: Key, result: Result) -> None:
         """The handler of a request is done."""
-        self._inbox.append(_Finished(key, result))
+        self._inbox.append(Finished(key, result))
         self.on_finished()
 
     # -- the turn's owner --------------------------------------------------------------------
@@ -331,7 +297,7 @@ class Link:
             frames=effect.frames,
             deadline=effect.deadline,
             trace=effect.request.trace,
-            finish=_RequestDone(self, key),
+            finish=RequestEnd(self.finished, key),
             epoch=key.epoch,
             number=key.number,
         )
@@ -355,7 +321,7 @@ class Link:
                 frames=frames,
                 deadline=None,
                 trace="",
-                finish=_PushDone(self, lane, sequence),
+                finish=PushEnd(self.settled, lane, sequence),
                 epoch=lane.epoch,
                 number=sequence,
             )
@@ -378,7 +344,7 @@ class Link:
         inbox = self._inbox
         while inbox:
             report = inbox.popleft()
-            if isinstance(report, _Settled):
+            if isinstance(report, Settled):
                 self.counters.pushes_failed += report.failed
                 self.session.taken(report.lane, report.sequence)
             else:
@@ -397,7 +363,7 @@ class Link:
             for callback in settlements:
                 callback()
 
-    def _effects_of(self, report: _Finished, now: float) -> list[SessionEffect]:
+    def _effects_of(self, report: Finished, now: float) -> list[SessionEffect]:
         key, result = report
         if isinstance(result, ZbusError):
             return self.session.fault(key, result, now)

@@ -25,6 +25,7 @@ __all__ = [
     "TEXT_MAX",
     "TOPICS_MAX",
     "Limits",
+    "SessionLimits",
 ]
 
 INLINE_MAX_BYTES = 65_536
@@ -76,3 +77,19 @@ class Limits:
     """How long a broker that has just started keeps repeats waiting, so that every server has
     come back before a repeat is given to one (spec 6.6). A quiet server notices the restart by
     its next heartbeat, so this is to be longer than one, and some time to connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """What one peer bounds on its own side; the broker's Welcome may bound it further.
+
+    ``handlers`` is how many sync handlers run at once, which the session leaves to its shell.
+    """
+
+    handlers: int = 8
+    window: int = 1_024
+    remembered: int = 65_536
+    remembered_bytes: int = 67_108_864
+    pushes: int = 65_536
+    push_bytes: int = 67_108_864
+    push_window: int = 1_024

@@ -15,7 +15,6 @@ Its rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from zbus.errors import ClosedError, TooLarge, ZbusError
@@ -27,6 +26,7 @@ from zbus.protocol.attachment import State as State
 from zbus.protocol.credit import InLanes, OutLanes
 from zbus.protocol.effect import Ended, Happened, Lane, LaneKey, Route, Send, SessionEffect
 from zbus.protocol.limits import FRAMES_MAX, TOPICS_MAX
+from zbus.protocol.limits import SessionLimits as SessionLimits
 from zbus.protocol.liveness import BEATS_WHEN_BUSY
 from zbus.protocol.memory import Memory
 from zbus.protocol.message import (
@@ -48,28 +48,12 @@ from zbus.protocol.message import (
 )
 from zbus.protocol.requests import Ask
 
-__all__ = ["Session", "SessionLimits"]
+__all__ = ["Session"]
 
 _TO_PIPE = Route(Lane.PUSH)
 _REWIND_EVERY_S = 0.25
 _PROBE_AFTER = 2.0
 """Silent heartbeats after which the newest push of a lane is said again (spec 7.7)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionLimits:
-    """What one peer bounds on its own side; the broker's Welcome may bound it further.
-
-    ``handlers`` is how many sync handlers run at once, which the session leaves to its shell.
-    """
-
-    handlers: int = 8
-    window: int = 1_024
-    remembered: int = 65_536
-    remembered_bytes: int = 67_108_864
-    pushes: int = 65_536
-    push_bytes: int = 67_108_864
-    push_window: int = 1_024
 
 
 class Session:
