@@ -20,6 +20,8 @@ import zbus
 from house import House, Rule
 from zbus import errors
 
+pytestmark = pytest.mark.pure
+
 ROOT = Path(__file__).resolve().parent.parent
 
 CLEAN = {

@@ -36,6 +36,8 @@ from zbus.protocol.message import Parcel
 
 # -- an acted link: what happens when is the test's to say --------------------------------------
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.fixture
 def acted() -> Iterator[Acted]:

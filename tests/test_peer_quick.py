@@ -135,6 +135,7 @@ def test_a_relief_that_dozes_ends_when_it_is_told(desk: Desk) -> None:
     assert not desk.relieved.is_set()
 
 
+@pytest.mark.pure
 def test_who_comes_back_just_when_it_is_relieved_takes_nobodys_bell(desk: Desk) -> None:
     """It was asleep by then, and whoever is brought back afterwards is the one on duty."""
     quick = Quick(desk.pool)

@@ -22,6 +22,7 @@ def test_a_short_soak_says_what_it_saw(capsys: pytest.CaptureFixture[str]) -> No
     assert "happened: " in output
 
 
+@pytest.mark.pure
 def test_a_broken_promise_is_an_exit_of_1_with_the_line_that_repeats_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

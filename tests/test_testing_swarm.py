@@ -69,6 +69,7 @@ def test_each_trouble_happens(trouble: str) -> None:
     assert [one.kind for one in bus.stage.disturbances] or bus.broker.drains
 
 
+@pytest.mark.pure
 def test_a_planted_fault_is_found_and_named_with_its_seed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -90,6 +91,7 @@ def replace_body(item: Reply) -> Reply:
     return Reply(item.source, item.epoch, item.number, b"\x07", 0)
 
 
+@pytest.mark.pure
 def test_a_bus_that_does_not_come_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the healing everything must be served: a request that is not is a violation."""
     monkeypatch.setattr(Asker, "send", lambda self, ask, now, effects: None)

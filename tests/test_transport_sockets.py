@@ -171,6 +171,7 @@ def test_an_interrupted_send_is_a_lost_connection(
     assert receiver.drain(9) == []
 
 
+@pytest.mark.pure
 def test_an_interrupted_drain_is_a_lost_connection(
     server: ZmqNetwork,
     client: ZmqNetwork,

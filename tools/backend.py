@@ -1,0 +1,49 @@
+"""The build backend: setuptools', which needs the compiler of the rooms only where it is used.
+
+Rules: what a compiled build needs is installed for it and for nothing else; the compiler is held
+to one minor version, the one whose work the tests have seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from setuptools import build_meta
+from setuptools.build_meta import (
+    build_editable,
+    build_sdist,
+    build_wheel,
+    get_requires_for_build_sdist,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+_COMPILER = ["mypy[mypyc] ~= 2.4", "msgspec >= 0.20", "msgpack >= 1.2.1", "pyzmq >= 27"]
+"""The compiler, and what the rooms import, whose types it reads."""
+
+_Settings = dict[str, str | list[str] | None] | None
+
+
+def get_requires_for_build_wheel(config_settings: _Settings = None) -> list[str]:
+    """See PEP 517."""
+    return [*build_meta.get_requires_for_build_wheel(config_settings), *_of_compiler()]
+
+
+def get_requires_for_build_editable(config_settings: _Settings = None) -> list[str]:
+    """See PEP 660."""
+    return [*build_meta.get_requires_for_build_editable(config_settings), *_of_compiler()]
+
+
+def _of_compiler() -> list[str]:
+    return _COMPILER if os.environ.get("ZBUS_COMPILE", "0") == "1" else []
