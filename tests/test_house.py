@@ -390,9 +390,8 @@ def test_the_wheel_holds_the_whole_package(tmp_path: Path) -> None:
 
 def build_wheel(folder: Path) -> Path:
     """Built from a copy, because a build leaves files beside its sources."""
-    for path in ["setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"]:
-        (folder / path).write_bytes((ROOT / path).read_bytes())
-    for path in package_files():
+    built_by = "setup.cfg setup.py pyproject.toml MANIFEST.in README.md LICENSE tools/backend.py"
+    for path in [*built_by.split(), *package_files()]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes((ROOT / path).read_bytes())
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
