@@ -7,6 +7,7 @@ to one minor version, the one whose work the tests have seen.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from setuptools import build_meta
 from setuptools.build_meta import (
@@ -37,13 +38,20 @@ _Settings = dict[str, str | list[str] | None] | None
 
 def get_requires_for_build_wheel(config_settings: _Settings = None) -> list[str]:
     """See PEP 517."""
-    return [*build_meta.get_requires_for_build_wheel(config_settings), *_of_compiler()]
+    return _needed(build_meta.get_requires_for_build_wheel, config_settings)
 
 
 def get_requires_for_build_editable(config_settings: _Settings = None) -> list[str]:
     """See PEP 660."""
-    return [*build_meta.get_requires_for_build_editable(config_settings), *_of_compiler()]
+    return _needed(build_meta.get_requires_for_build_editable, config_settings)
 
 
-def _of_compiler() -> list[str]:
-    return _COMPILER if os.environ.get("ZBUS_COMPILE", "0") == "1" else []
+def _needed(asked: Callable[[_Settings], list[str]], config_settings: _Settings) -> list[str]:
+    """What setuptools needs, which runs setup.py for that, and the compiler, which is not there
+    yet while it does."""
+    compiles = os.environ.pop("ZBUS_COMPILE", "0")
+    try:
+        needed = asked(config_settings)
+    finally:
+        os.environ["ZBUS_COMPILE"] = compiles
+    return [*needed, *_COMPILER] if compiles == "1" else needed
