@@ -75,6 +75,7 @@ class Driver:
         self._io = threading.Thread(target=self._turn_on, name="zbus-io", daemon=True)
         self._relief = threading.Thread(target=self._turn_on, name="zbus-relief", daemon=True)
         self._on_duty = self._io
+        self._duty_ident = 0  # asked several times a request, and of the interpreter in C
         link.on_finished = self._hear
         if quick is not None:
             link.begin_call = quick.begin
@@ -129,7 +130,7 @@ class Driver:
 
     def is_own_thread(self) -> bool:
         """Whether this is the thread that turns, which may wait for nobody."""
-        return threading.current_thread() is self._on_duty
+        return threading.get_ident() == self._duty_ident
 
     def check(self) -> None:
         """Raise where this driver cannot be used: after fork(), or after it was stopped."""
@@ -224,6 +225,8 @@ class Driver:
     # -- the I/O thread ------------------------------------------------------------------------
 
     def _turn_on(self) -> None:
+        if threading.current_thread() is self._on_duty:
+            self._duty_ident = threading.get_ident()
         try:
             while not self._stopped:
                 if self.is_own_thread():
@@ -238,6 +241,7 @@ class Driver:
         """The other thread is in a handler that is not quick after all."""
         with self._lock:
             self._on_duty = threading.current_thread()
+            self._duty_ident = threading.get_ident()
             self._call_off()  # if it has just come back, it sleeps where only we may
         quick.hand_over()
 
