@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from zbus.protocol.budget import Budget
 from zbus.protocol.effect import BrokerEffect, Lane, Route, Send
 from zbus.protocol.limits import Limits
 from zbus.protocol.message import (
@@ -21,15 +22,15 @@ from zbus.protocol.message import (
 from zbus.protocol.roster import Peer, Roster
 from zbus.protocol.switchboard import Switchboard
 
-REPEAT, ASK, WAIT, PROBE = (int(flag) for flag in Flag)
+REPEAT, ASK, WAIT, PROBE, *_ = (int(flag) for flag in Flag)
 
 
 class Board:
     """A switchboard over a roster, and what it said to whom."""
 
     def __init__(self, *, engines_may_ask: bool = True, **limits: int) -> None:
-        self.roster = Roster()
         self.limits = Limits(**limits)
+        self.roster = Roster(Budget(self.limits.target_bytes, self.limits.memory_bytes))
         self.board = Switchboard(self.roster, self.limits, engines_may_ask)
         self.effects: list[BrokerEffect] = []
         self.now = 0.0
@@ -93,11 +94,12 @@ class Board:
 
 
 def heard(effects: Sequence[BrokerEffect]) -> list[tuple[str, Item]]:
-    """The items said, each with the name of who hears it."""
+    """The items said, each with the name of who hears it. How far somebody has read is asked
+    beside all that."""
     return [
         (effect.to.peer.decode().partition("/")[0], effect.parcel.item)
         for effect in effects
-        if isinstance(effect, Send)
+        if isinstance(effect, Send) and getattr(effect.parcel.item, "source", "") != ""
     ]
 
 

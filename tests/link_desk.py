@@ -118,7 +118,7 @@ class Desk:
         return self
 
     def welcome(self, session: int = 11, pipe: tuple[str, ...] = (PIPE,)) -> None:
-        self.say(Welcome(session, 99, 1_000, 1_000, 100, 8, pipe))
+        self.say(Welcome(session, 99, 1_000, 1_000, 100, 8, pipe, 0))
 
     def turn(self) -> None:
         """Everything under way arrives, and the link turns until it wants nothing more at once."""

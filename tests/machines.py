@@ -38,6 +38,7 @@ from zbus.protocol.effect import (
     SessionEffect,
     Start,
     Take,
+    Told,
 )
 from zbus.protocol.limits import Limits
 from zbus.protocol.message import NO_FRAMES, Item, Key, Parcel, Reply, Role
@@ -339,7 +340,8 @@ class Bus:
         elif isinstance(effect, Abandon):
             end.abandoned.append(effect.key)
         else:
-            assert isinstance(effect, Send | Happened | Reconnect | Attached | Detached | Ended)
+            others = Send | Happened | Reconnect | Attached | Detached | Ended | Told
+            assert isinstance(effect, others)
 
     def carry_broker(self, effects: Sequence[BrokerEffect]) -> None:
         """Do what the broker wants done."""

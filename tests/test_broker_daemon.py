@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zbus.broker.daemon import Daemon
 from zbus.broker.sections import LimitsSection, ListenSection, TimesSection
 from zbus.broker.settings import Settings
-from zbus.errors import AlreadyRunning, Draining, NoHandler
+from zbus.errors import AlreadyRunning, Draining, NoHandler, TargetLost
 from zbus.peer.body import decode_body
 from zbus.protocol.codec import decode, encode
 from zbus.protocol.message import (
@@ -253,6 +253,59 @@ def test_p08_who_does_not_read_is_cut_and_no_other_notices() -> None:
         place.settle()
     assert causes(said)[0] is Cause.SLOW
     assert all(isinstance(item, Reply) for item in said[: said.index(_first_bye(said))])
+
+
+@pytest.mark.parametrize("drains", [False, True])
+def test_p09_who_reads_nothing_for_too_long_is_cut_and_who_drains_is_not(drains: bool) -> None:
+    """However slowly it does."""
+    limits = LimitsSection(slow_s=2.0, restart_settle_s=0.0)
+    place = Place(Faults(send_mark=2, receive_mark=1), limits)
+    slow = Guest(place, "slow").attach()
+    beside = Guest(place, "beside").attach()
+    for _ in range(60):
+        slow.ask("zbus.status")
+    assert not place.is_drained()
+    said: list[Item] = []
+    for _ in range(30):
+        if drains:
+            said += [item for _, frames in slow.port.drain(1) for item in _items(frames)]
+        assert isinstance(beside.answer("zbus.ping"), dict)
+        place.clock.advance(0.1)
+        place.settle()
+    names = [peer["name"] for peer in beside.answer("zbus.peers")]
+    assert names == (["beside", "slow"] if drains else ["beside"])
+    assert place.daemon.counts["slow"] == (not drains)
+    if not drains:
+        for _ in range(40):
+            said += slow.heard()
+            place.settle()
+        assert causes(said) == [Cause.SLOW]
+
+
+def test_what_waits_for_a_lost_peer_is_dropped() -> None:
+    """A stopped process that is lost by its silence keeps no memory of ours."""
+    limits = LimitsSection(slow_s=900.0, restart_settle_s=0.0)
+    place = Place(Faults(send_mark=2, receive_mark=1), limits)
+    stopped = Guest(place, "stopped", Role.SERVER).attach("echo")
+    engine = Guest(place, "engine").attach()
+    for number in range(100, 116):
+        body = b"x" * 1_000
+        engine.say(Request("engine", 1, number, "echo", "", 900_000, 0, 1, (), "", body, 0))
+    assert place.daemon.broker.roster.budget.used > 16_000
+    assert sum(size for size, _ in place.daemon._turn.waiting().values()) > 4_096
+    faults: list[Fault] = []
+    for _ in range(20):
+        place.clock.advance(10.0)
+        engine.say(Heartbeat())
+        faults += [item for item in engine.heard() if isinstance(item, Fault)]
+    assert {fault.code for fault in faults} == {TargetLost.number}
+    assert stopped.name not in [peer["name"] for peer in engine.answer("zbus.peers")]
+    assert place.daemon.broker.roster.budget.used == 0
+    assert sum(size for size, _ in place.daemon._turn.waiting().values()) < 4_096
+
+
+def _items(frames: Sequence[Frame]) -> list[Item]:
+    return [parcel.item for parcel in decode(frames)]
 
 
 def _first_bye(items: Sequence[Item]) -> Item:

@@ -21,6 +21,8 @@ RULES = st.builds(
     in_flight=LIMITS,
     rate=LIMITS,
     bytes_s=LIMITS,
+    push_rate=LIMITS,
+    push_bytes_s=LIMITS,
 )
 
 
@@ -36,8 +38,13 @@ def test_what_is_shown_is_read_again(rules: dict[str, Rule] | None) -> None:
 def test_a_table_reads_as_people_write_it() -> None:
     """Sizes with their unit; what is left out is nothing."""
     text = '[rules."site-1"]\nrequest = ["jobs.*"]\nin_flight = 4\nbytes = "1KiB"\n'
+    text += 'push_rate = 5\npush_bytes = "2KiB"\n'
     rules = Rules().read(tomllib.loads(text)["rules"])
-    assert rules == {"site-1": Rule(request=("jobs.*",), in_flight=4, bytes_s=1024)}
+    assert rules == {
+        "site-1": Rule(
+            request=("jobs.*",), in_flight=4, bytes_s=1024, push_rate=5, push_bytes_s=2048
+        )
+    }
 
 
 @pytest.mark.parametrize(

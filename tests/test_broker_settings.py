@@ -135,6 +135,7 @@ def test_every_setting_reaches_the_settings(tmp_path: Path) -> None:
         "log.level": '"debug"',
         "log.format": '"text"',
         "limits.outbox": '"65MiB"',
+        "limits.memory": '"65MiB"',
         "broker.spin": '"0s"',
         "policy.rules": "{}",
     }
@@ -256,6 +257,16 @@ def test_an_outbox_below_the_largest_body_is_refused(tmp_path: Path) -> None:
     assert what.startswith("default: limits.outbox is below limits.body_max")
     assert f"(file {tmp_path}/zbus.toml:2)" in what
     loaded(tmp_path, '[limits]\nbody_max = "64MiB"')
+
+
+def test_p08_budgets_that_do_not_fit_into_each_other_are_refused(tmp_path: Path) -> None:
+    """Requests may not have their handler cut, nor one slow peer keep a body from all others."""
+    what = refused(tmp_path, '[limits]\ntarget = "65MiB"')
+    assert ":2: limits.target is above limits.outbox (default)" in what
+    loaded(tmp_path, '[limits]\ntarget = "64MiB"')
+    what = refused(tmp_path, '[limits]\nbody_max = "4MiB"\nmemory = "15MiB"')
+    assert ":3: limits.memory is below 4 times limits.body_max" in what
+    loaded(tmp_path, '[limits]\nbody_max = "4MiB"\nmemory = "16MiB"')
 
 
 @pytest.mark.parametrize(

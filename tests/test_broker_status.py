@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from zbus.protocol.limits import Limits
 from zbus.protocol.message import Hello, Parcel, Request, Role
 from zbus.testing import strategies as zst
 
-TOPICS = ("zbus.ping", "zbus.status", "zbus.peers", "zbus.topics")
+TOPICS = ("zbus.ping", "zbus.status", "zbus.peers", "zbus.topics", "zbus.poison")
 SHELL = {"version": "1.0", "uptime_s": 2.5, "events": {"peer_attached": 1}}
 LANES = {Role.ENGINE: Lane.FRONTEND, Role.SERVER: Lane.BACKEND}
 INCARNATION = 7
@@ -123,6 +124,40 @@ def test_open_work_is_counted_on_both_sides() -> None:
     assert (engine["asked"], engine["holds"], engine["window"]) == (2, 0, 8)
     assert (holder["asked"], holder["holds"], holder["window"]) == (0, 2, 16)
     assert round_trip("zbus.status", broker)["requests"] == 2
+
+
+def test_p12_what_is_in_quarantine_is_shown_and_released() -> None:
+    """Who died with it and who had asked, without its body; by its number it is let go, once."""
+    broker = a_broker(
+        Hello("engine", Role.ENGINE, 1, (), 8, b""), Hello("server", Role.SERVER, 1, ("t",), 8, b"")
+    )
+    ask(broker, "engine", 1, "t")
+    broker.gone(Route(Lane.BACKEND, b"\0route 1"), 1.0)
+    broker.receive(
+        Route(Lane.BACKEND, b"\0route 2"),
+        [Parcel(Hello("server", Role.SERVER, 2, ("t",), 8, b""))],
+        1.1,
+    )
+    ask(broker, "engine", 2, "t")
+    row = {
+        "number": 1,
+        "topic": "t",
+        "quarantined": False,
+        "deaths": [{"peer": "server", "epoch": 1, "asked_by": "engine"}],
+        "refused": 0,
+        "digest": blake2b(b"secret body", digest_size=16).hexdigest(),
+        "bytes": 11,
+    }
+    assert round_trip("zbus.poison", broker) == [row]
+    assert round_trip("zbus.status", broker)["quarantined"] == 0
+    for suspect in broker.switchboard.quarantine.suspects.values():
+        suspect.quarantined = True
+    assert round_trip("zbus.status", broker)["quarantined"] == 1
+    assert round_trip("zbus.poison.release.2", broker) is None
+    assert round_trip("zbus.poison.release.1", broker) == row | {"quarantined": True}
+    for number in ("1", "", "x", "-1"):
+        assert round_trip(f"zbus.poison.release.{number}", broker) is None
+    assert round_trip("zbus.poison", broker) == []
 
 
 def test_a_detached_peer_is_shown_as_such() -> None:

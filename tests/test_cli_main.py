@@ -43,7 +43,7 @@ def test_without_a_command_there_is_help_and_exit_code_2() -> None:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
 def test_each_command_has_help_with_an_example_and_json(name: str) -> None:
     """Every command has ``--json`` (a group's commands have it), and shows how it is used."""
-    words = (name, "show") if name == "config" else (name,)
+    words = (name, "show") if name in {"config", "poison"} else (name,)
     result = invoke(*words, "--help")
     assert result.exit_code == 0, result.output
     first = result.stdout.splitlines()[0].strip()
@@ -132,6 +132,7 @@ def test_completion_names_commands_without_importing_them() -> None:
     assert [(item.value, item.help) for item in items] == [
         ("push", COMMANDS["push"].summary),
         ("ping", COMMANDS["ping"].summary),
+        ("poison", COMMANDS["poison"].summary),
     ]
 
 

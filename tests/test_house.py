@@ -336,6 +336,7 @@ def test_every_error_is_public() -> None:
         "ProtocolError",
         "RefusedError",
         "TargetError",
+        "UnfitLibrary",
         "VersionMismatch",
     }
     assert rare <= tree

@@ -30,7 +30,7 @@ from zbus.protocol.requests import Ask
 from zbus.protocol.session import Session
 from zbus.transport.port import Sent
 
-WELCOME = Welcome(7, 1, 1_000, 100, 10, 10, ("ipc:///pipe",))
+WELCOME = Welcome(7, 1, 1_000, 100, 10, 10, ("ipc:///pipe",), 0)
 REQUEST = Request("f", 1, 1, "t", "", 5_000, 0, 1, (), "", b"b", 0)
 PUSH = Push(0, "f", 1, "t", 1, 1, (b"1", b"2"), ())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,7 @@ from zbus.peer.arguments import (
     TIMEOUT_MAX_S,
     TRACE_MAX,
     check_limits,
+    check_options,
     check_trace,
     deadline_of,
     one_of,
@@ -100,3 +102,20 @@ def test_a_word_is_one_of_those_it_may_be(word: Any) -> None:
         return
     with pytest.raises(InvalidName, match=r"unserved .* is none of raise, wait"):
         one_of(values, word, "unserved")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({}, None),
+        ({"trace": "00-abc-def-01", "progress": print}, None),
+        ({"progress": None}, None),
+        ({"trace": 7}, InvalidName),
+        ({"progress": 7}, TypeError),
+        ({"hurry": True}, TypeError),
+    ],
+)
+def test_options_of_a_request_are_few(options: Any, error: type[Exception] | None) -> None:
+    """A trace context, and who is told how far it is; all else is no argument."""
+    with nullcontext() if error is None else pytest.raises(error):
+        check_options(options)

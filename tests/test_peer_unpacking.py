@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from zbus.errors import Malformed
 from zbus.peer.body import decode_body, encode_body
-from zbus.peer.packing import INTEGER_MAX_BYTES, Code
+from zbus.peer.packing import INTEGER_MAX_BYTES, MAX_DEPTH, Code
 from zbus.peer.unpacking import Unpacking
 from zbus.protocol.limits import INLINE_MAX_BYTES
 
@@ -112,6 +113,38 @@ def test_of_equal_keys_the_last_wins() -> None:
     twice = b"\x82\xa1k\x01\xa1k\x02"
     assert decode_body(twice, ()) == {"k": 2}
     assert Unpacking(()).whole(twice) == {"k": 2}
+
+
+def nested(depth: int, inmost: Any) -> Any:
+    """In so many lists and dicts, turn about."""
+    for level in range(depth):
+        inmost = [inmost] if level % 2 else {"a": b"x", "b": inmost}
+    return inmost
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, MAX_DEPTH - 1])
+def test_what_is_refused_is_refused_at_any_depth(depth: int) -> None:
+    """MessagePack's own timestamps, an extension as a key, and one container too many; beside
+    bytes, which one call cannot decode."""
+    assert decode(nested(depth, [b"x"])) == nested(depth, [b"x"])
+    with pytest.raises(Malformed, match="timestamp"):
+        decode(nested(depth, msgpack.Timestamp(1)))
+    with pytest.raises(Malformed, match="as a key"):
+        decode(nested(depth, {extension(Code.TUPLE, [1]): b"x"}))
+    with pytest.raises(Malformed, match="containers in each other"):
+        decode(nested(MAX_DEPTH, [b"x"]))
+
+
+def test_a_plain_body_is_looked_at_without_a_call_for_each_part() -> None:
+    """As with the messages of engines, which have bytes and texts within dicts."""
+    body = msgpack.packb([{"body": b"x", "headers": {"t": "x", "jar": {"a": [1, b"y"]}}}, {}])
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, _: calls.append(event))
+    try:
+        Unpacking(()).whole(body)
+    finally:
+        sys.setprofile(None)
+    assert calls.count("call") <= 5
 
 
 def test_an_endless_int_is_refused() -> None:

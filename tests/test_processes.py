@@ -454,7 +454,7 @@ def test_a_body_at_the_limit_goes_through_and_one_above_is_refused(cluster: Clus
     """The limit is the operator's: 8 MiB travel where he says so, and 1 byte more is refused
     before it is sent."""
     size = 8 * 2**20
-    cluster.broker(ZBUS_LIMITS_BODY_MAX="8MiB")
+    cluster.broker(ZBUS_LIMITS_BODY_MAX="8MiB", ZBUS_LIMITS_OBJECT_MAX="8MiB")
     cluster.start("-m", "zbus", "serve", "echo", "--echo")
     with zbus.connect(cluster.frontend, timeout=10.0) as bus:
         bus.wait_served("echo", timeout=10.0)

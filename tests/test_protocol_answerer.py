@@ -28,6 +28,7 @@ from zbus.protocol.message import (
     Reply,
     Request,
 )
+from zbus.protocol.objects import Objects
 
 TOPICS = {"t": None}
 
@@ -41,7 +42,7 @@ class Side:
 
     def __init__(self, window: int = 4, count_max: int = 100, bytes_max: int = 1_000) -> None:
         self.memory = Memory(count_max, bytes_max)
-        self.answerer = Answerer(self.memory, window)
+        self.answerer = Answerer(self.memory, window, Objects())
         self.effects: list[SessionEffect] = []
 
     def asked(

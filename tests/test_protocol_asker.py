@@ -27,6 +27,7 @@ from zbus.errors import (
 from zbus.protocol.asker import EXECUTED, TO_BROKER, Asker
 from zbus.protocol.effect import Outcome, Resolve, Send, SessionEffect
 from zbus.protocol.message import AGAIN, Cancel, Fault, Flag, Parcel, Reply, Request
+from zbus.protocol.objects import Objects
 from zbus.protocol.requests import Ask
 
 NO, MAYBE, YES = 0, 1, 2
@@ -36,7 +37,7 @@ class Asking:
     """An asker with one open request, and what became of it."""
 
     def __init__(self, timeout: float = 5.0, sent: bool = True) -> None:
-        self.asker = Asker("e", 1)
+        self.asker = Asker("e", 1, Objects())
         self.request = Ask("t", b"b", timeout)
         self.effects: list[SessionEffect] = []
         self.asker.ask(self.request, 100)
@@ -139,7 +140,7 @@ def test_answers_to_others_are_dropped_and_counted(about: tuple[str, int, int]) 
 
 def test_the_bound_of_the_broker_refuses() -> None:
     """Nothing is opened, and it was not run."""
-    asker = Asker("e", 1)
+    asker = Asker("e", 1, Objects())
     asker.ask(Ask("t", b"", 5.0), 1)
     with pytest.raises(Overloaded) as caught:
         asker.ask(Ask("t", b"", 5.0), 1)
@@ -368,7 +369,7 @@ def test_giving_up_says_so_only_where_it_can_be_heard() -> None:
 
 def test_the_timeout_names_who_was_asked() -> None:
     """What happened, to which request, in words."""
-    asker, effects = Asker("e", 1), list[SessionEffect]()
+    asker, effects = Asker("e", 1, Objects()), list[SessionEffect]()
     for target in ("", "server"):
         ask = Ask("model.train", b"", 1.0, target=target)
         asker.ask(ask, 9)

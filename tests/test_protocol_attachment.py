@@ -19,8 +19,8 @@ from zbus.protocol.attachment import Attachment, Grant, Identity, State
 from zbus.protocol.effect import Attached, Detached, Reconnect, Send, SessionEffect
 from zbus.protocol.message import Bye, Cause, Heartbeat, Hello, Item, Role, Serve, Welcome
 
-WELCOME = Welcome(77, 5, 1_000, 2_000, 30, 40, ("ipc:///pipe",))
-OTHER_BROKER = Welcome(78, 6, 500, 2_000, 30, 40, ("ipc:///pipe",))
+WELCOME = Welcome(77, 5, 1_000, 2_000, 30, 40, ("ipc:///pipe",), 0)
+OTHER_BROKER = Welcome(78, 6, 500, 2_000, 30, 40, ("ipc:///pipe",), 0)
 REFUSALS = {
     Cause.NAME_TAKEN: NameTaken,
     Cause.SUPERSEDED: Superseded,
@@ -80,7 +80,7 @@ def test_a_welcome_takes_us_in_once() -> None:
     assert not peer.attachment.welcomed(WELCOME, 0.0, peer.effects)
     peer.opened()
     assert peer.news()[-1] == Attached(WELCOME)
-    assert peer.attachment.grant == Grant(77, 5, 1.0, 2_000, 30)
+    assert peer.attachment.grant == Grant(77, 5, 1.0, 30)
     assert not peer.attachment.welcomed(OTHER_BROKER, 0.0, peer.effects)
     assert peer.attachment.grant.session == 77
     assert peer.effects == []
@@ -264,7 +264,7 @@ def test_turns_are_never_further_apart_than_a_period(verbs: list[str]) -> None:
         attachment.vigil.turn(now)
         if verb == "welcome" and attachment.state is State.OPENING:
             attachment.heard(now)
-            welcome = Welcome(1, number, 1 + number * 500, 1, 1, 1, ())
+            welcome = Welcome(1, number, 1 + number * 500, 1, 1, 1, (), 0)
             attachment.welcomed(welcome, now, peer.effects)
         elif verb == "lose" and attachment.state is State.OPEN:
             attachment.lose("why", now, peer.effects)

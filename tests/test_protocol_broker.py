@@ -24,18 +24,24 @@ from hypothesis import strategies as st
 from machines import sent
 
 from zbus.errors import NoHandler, TargetLost
+from zbus.protocol.codec import encode_manifest
 from zbus.protocol.effect import BrokerEffect, Happened, Lane, Route, Send
 from zbus.protocol.limits import TOPICS_MAX
 from zbus.protocol.message import (
+    Accept,
     Bye,
     Cancel,
     Cause,
+    Chunk,
     Credit,
+    Done,
     Fault,
     Heartbeat,
     Hello,
     Item,
     Key,
+    Manifest,
+    Offer,
     Parcel,
     Push,
     Reply,
@@ -53,7 +59,7 @@ def test_hello_is_welcomed_with_all_that_must_be_kept() -> None:
     """A session of its own each time, and the limits (spec 4.2, 5.4)."""
     desk = Desk(replace(LIMITS, heartbeat_s=0.5, body_max_bytes=9, open_requests=8, push_window=7))
     (welcome,) = sent(desk.hear(FRONT, ENGINE))
-    assert welcome == Welcome(101, 100, 500, 9, 8, 7, ("ipc:///pipe",))
+    assert welcome == Welcome(101, 100, 500, 9, 8, 7, ("ipc:///pipe",), 2**32)
     (again,) = sent(desk.hear(OTHER, ENGINE))
     assert isinstance(again, Welcome)
     assert again.session == 102
@@ -175,7 +181,7 @@ def test_a_peer_that_is_back_serves_what_it_says_now() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        Welcome(1, 1, 1, 1, 1, 1, ()),
+        Welcome(1, 1, 1, 1, 1, 1, (), 0),
         Push(1, "e", 5, "t", 1, 1, (b"",), ()),
         request(source="s"),
         request(epoch=4),
@@ -216,7 +222,7 @@ KNOWN: dict[str, Item] = {
     "hello": ENGINE,
     "newer hello": changed(ENGINE, epoch=6),
     "other hello": changed(ENGINE, name="other"),
-    "welcome": Welcome(1, 1, 1, 1, 1, 1, ()),
+    "welcome": Welcome(1, 1, 1, 1, 1, 1, (), 0),
     "heartbeat": Heartbeat(),
     "bye": Bye(Cause.CLOSED, ""),
     "request": request(),
@@ -227,6 +233,14 @@ KNOWN: dict[str, Item] = {
     "fault": Fault("e", 5, 1, 401, 2, 0, ""),
     "again": Fault("e", 5, 1, 1, 0, 0, ""),
     "unknown": Fault("e", 5, 1, 2, 0, 0, ""),
+    "large": request(5, flags=16),
+    "offer": Offer("e", 5, 1, encode_manifest(Manifest(2, (0, 3), 0))),
+    "offer nonsense": Offer("e", 5, 1, b"x"),
+    "accept": Accept("e", 5, 1, False, 0, 4, True),
+    "accept reply": Accept("e", 5, 1, True, 0, 4, True),
+    "chunk": Chunk("e", 5, 1, False, 0, 0, 0),
+    "chunk reply": Chunk("e", 5, 1, True, 0, 0, 0),
+    "done": Done("e", 5, 1),
     "cancel": Cancel("e", 5, 1),
     "push": Push(101, "e", 5, "t", 1, 1, (b"",), ()),
     "credit": Credit("e", 5, "t", 1, 0, True),

@@ -20,14 +20,18 @@ from zbus.protocol.codec import OtherVersion, decode, encode
 from zbus.protocol.limits import BATCH_ITEMS_MAX, FRAMES_MAX
 from zbus.protocol.message import (
     MAGIC,
+    Accept,
     Bye,
     Cancel,
     Cause,
+    Chunk,
     Credit,
+    Done,
     Fault,
     Heartbeat,
     Hello,
     Item,
+    Offer,
     Parcel,
     Push,
     Reply,
@@ -185,7 +189,7 @@ FAMILIES = {
 }
 EXAMPLES: list[Item] = [
     Hello("a", Role.ENGINE, 1, ("t",), 1, b"proof"),
-    Welcome(1, 1, 1, 1, 1, 1, ("ipc://pipe",)),
+    Welcome(1, 1, 1, 1, 1, 1, ("ipc://pipe",), 0),
     Bye(Cause.CLOSED, "text"),
     Request("a", 1, 1, "t", "b", 1, 0, 1, (1,), "trace", b"body", 0),
     Reply("a", 1, 1, b"body", 0),
@@ -194,6 +198,10 @@ EXAMPLES: list[Item] = [
     Push(1, "a", 1, "t", 1, 1, (b"body",), (0,)),
     Credit("a", 1, "t", 1, 1, rewind=False),
     Serve(("t",), ("u",)),
+    Offer("a", 1, 1, b"body"),
+    Accept("a", 1, 1, True, 1, 1, False),
+    Chunk("a", 1, 1, False, 1, 1, 0),
+    Done("a", 1, 1),
 ]
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 import zbus.protocol.conveyor
+from zbus.protocol.budget import ITEM_BYTES, Budget
 from zbus.protocol.conveyor import Conveyor
-from zbus.protocol.effect import BrokerEffect, Lane, Route, Send
+from zbus.protocol.credit import InLanes, OutLanes
+from zbus.protocol.effect import BrokerEffect, Lane, LaneKey, Route, Send
 from zbus.protocol.limits import Limits
-from zbus.protocol.message import Credit, Hello, Item, Parcel, Push, Role
+from zbus.protocol.message import Credit, Hello, Item, Parcel, Push, Request, Role
+from zbus.protocol.policy import Grants, Rule
 from zbus.protocol.roster import Peer, Roster
 
 Said = list[tuple[str, Item]]
@@ -21,10 +25,11 @@ Said = list[tuple[str, Item]]
 class Belt:
     """A conveyor over a roster, and what it said to whom."""
 
-    def __init__(self) -> None:
-        self.roster = Roster()
+    def __init__(self, target_bytes: int = 10_000) -> None:
+        self.roster = Roster(Budget(target_bytes, 1_000_000))
         self.conveyor = Conveyor(self.roster, Limits(push_window=8))
         self.sessions = 0
+        self.now = 0.0
 
     def peer(self, name: str, *topics: str, epoch: int = 1) -> Peer:
         role = Role.SERVER if name.startswith("s") else Role.ENGINE
@@ -41,16 +46,29 @@ class Belt:
     def said(self, act: Callable[[list[BrokerEffect]], None]) -> Said:
         effects: list[BrokerEffect] = []
         act(effects)
+        self.effects = effects
         return [
             (effect.to.peer.decode().partition("/")[0], effect.parcel.item)
             for effect in effects
-            if isinstance(effect, Send)
+            if isinstance(effect, Send) and not isinstance(effect.parcel.item, Request)
         ]
 
     def push(self, sender: Peer, topic: str = "t", session: int | None = None) -> Said:
         session = sender.session if session is None else session
         item = Push(session, sender.name, sender.epoch, topic, 1, 1, (b"1", b"2"), (1, 0))
-        return self.said(lambda effects: self.conveyor.pushed(Parcel(item, (b"f",)), effects))
+        return self.said(
+            lambda effects: self.conveyor.pushed(Parcel(item, (b"f",)), self.now, effects)
+        )
+
+    def numbered(self, sender: Peer, first: int, size: int = 0) -> Said:
+        """One push, with its number."""
+        item = Push(sender.session, sender.name, 1, "t", first, 1, (b"x" * size,), ())
+        return self.said(lambda e: self.conveyor.pushed(Parcel(item), self.now, e))
+
+    def later(self, seconds: float) -> Said:
+        """What is said once so much time has passed."""
+        self.now += seconds
+        return self.said(lambda effects: self.conveyor.tick(self.now, effects))
 
     def credit(self, server: Peer, window: int = 8, taken: int = 1, epoch: int = 1) -> Said:
         item = Credit("e", epoch, "t", taken, window, False)
@@ -128,7 +146,7 @@ def test_a_push_of_no_session_is_dropped(how: str) -> None:
     else:
         sender.epoch = 2
         item = Push(old, "e", 1, "t", 1, 1, (b"1", b"2"), ())
-        assert belt.said(lambda e: belt.conveyor.pushed(Parcel(item), e)) == []
+        assert belt.said(lambda e: belt.conveyor.pushed(Parcel(item), 0.0, e)) == []
     assert belt.conveyor.counts["pushes_of_no_session"] == 2
 
 
@@ -324,3 +342,181 @@ def test_p07_a_sender_always_knows_where_its_lane_stands(steps: list[tuple[str, 
             attached = [one for one in belt.roster.serving("t") if one.route is not None]
             assert lane.server is not None or not attached, "somebody serves it, nobody has it"
             event("served" if lane.server else "held")
+
+
+# -- no room, or too fast ------------------------------------------------------------------------
+
+
+def narrow(window: int, taken: int = 0, *, rewind: bool = False) -> tuple[str, Item]:
+    return ("e", Credit("e", 1, "t", taken, window, rewind))
+
+
+def test_p08_a_push_without_room_stays_with_its_sender() -> None:
+    """It is told once; what is under way already comes back as well; once the server has settled
+    what it has, the sender goes on there, with no more at once than had fitted (P7)."""
+    belt = Belt(target_bytes=3 * ITEM_BYTES)
+    sender, server = belt.peer("e"), belt.peer("s", "t")
+    for number in (1, 2, 3):
+        assert forwarded(belt.numbered(sender, number)) == "s"
+    assert belt.numbered(sender, 4) == [("e", HOLD)]
+    assert [type(each.parcel.item) for each in belt.effects if isinstance(each, Send)] == [
+        Request,
+        Credit,
+    ], "the server is asked how far it has read"
+    assert belt.numbered(sender, 5) == []
+    assert (belt.conveyor.counts["pushes"], belt.conveyor.counts["pushes_sent_back"]) == (3, 2)
+    assert belt.later(0.05) == []
+    assert belt.credit(server, taken=2) == [narrow(0, 2)]
+    assert belt.later(0.05) == [], "there is room, but it has something that it has not settled"
+    assert belt.credit(server, taken=3) == [narrow(0, 3)]
+    assert belt.later(0.05) == [narrow(5, rewind=True)]
+    assert forwarded(belt.numbered(sender, 4)) == "s"
+    assert belt.credit(server, taken=4) == [narrow(6, 4)]
+    assert belt.conveyor.next_at() is None
+
+
+def test_a_held_lane_does_not_wait_for_ever_for_what_its_server_has() -> None:
+    """A handler may take long, and others need not wait for it, if there is room."""
+    belt = Belt(target_bytes=3 * ITEM_BYTES)
+    sender, _ = belt.peer("e"), belt.peer("s", "t")
+    belt.numbered(sender, 1)
+    assert belt.numbered(sender, 2, size=3 * ITEM_BYTES) == [("e", HOLD)]
+    assert belt.later(0.9) == []
+    assert belt.later(0.2) == [narrow(1, rewind=True)]
+    server = belt.roster.named("s")
+    assert server is not None
+    belt.roster.budget.prove(server.backlog, server.backlog.given)
+    assert forwarded(belt.numbered(sender, 2, size=3 * ITEM_BYTES)) == "s"
+
+
+def test_p09_other_servers_have_room_for_their_lanes() -> None:
+    """One that does not read holds up its own."""
+    belt = Belt(target_bytes=ITEM_BYTES)
+    sender, other = belt.peer("e"), belt.peer("f")
+    belt.peer("s1", "t")
+    belt.peer("s2", "t")
+    assert forwarded(belt.numbered(sender, 1)) == "s1"
+    assert belt.numbered(sender, 2) == [("e", HOLD)]
+    assert forwarded(belt.numbered(other, 1)) == "s2"
+
+
+@pytest.mark.parametrize("how", ["server back", "server lost", "server takes no more"])
+def test_a_held_lane_goes_on_with_whoever_has_it_then(how: str) -> None:
+    """A rewind ends the hold, whatever it is for; the hold's own end then says nothing."""
+    belt = Belt(target_bytes=ITEM_BYTES)
+    sender, one, _ = belt.peer("e"), belt.peer("s1", "t"), belt.peer("s2", "t")
+    belt.numbered(sender, 1)
+    assert belt.numbered(sender, 2) == [("e", HOLD)]
+    if how == "server back":
+        belt.attach(one)
+        assert belt.back(one) == [narrow(1, rewind=True)]
+    elif how == "server lost":
+        assert belt.lose(one) == [narrow(1, rewind=True)]
+    else:
+        belt.serve(one, no_longer=("t",))
+        assert belt.credit(one, window=0, taken=0) == [narrow(0), narrow(2, rewind=True)]
+    assert forwarded(belt.numbered(sender, 1)) == ("s1" if how == "server back" else "s2")
+    assert belt.later(5.0) == []
+
+
+def test_a_sender_that_is_back_learns_that_its_lane_is_held() -> None:
+    """It believes that a new attachment releases it; and one that is lost is told nothing."""
+    belt = Belt(target_bytes=ITEM_BYTES)
+    sender, _ = belt.peer("e"), belt.peer("s", "t")
+    belt.numbered(sender, 1)
+    belt.numbered(sender, 2)
+    belt.attach(sender)
+    assert belt.said(lambda e: belt.conveyor.origin_back(sender, e)) == [("e", HOLD)]
+    belt.roster.remove(sender)
+    belt.conveyor.origin_lost(sender)
+    assert belt.later(5.0) == []
+    assert belt.conveyor.next_at() is None
+
+
+def test_p15_pushes_have_a_rate_and_none_is_lost() -> None:
+    """Beyond it they stay with their sender until there is something in its bucket again."""
+    belt = Belt()
+    sender, server = belt.peer("e"), belt.peer("s", "t")
+    sender.grants = Grants(Rule(push=("t",), push_rate=2))
+    for number in (1, 2):
+        assert forwarded(belt.numbered(sender, number)) == "s"
+    assert belt.numbered(sender, 3) == [("e", HOLD)]
+    belt.credit(server, taken=2)
+    assert belt.later(0.4) == []
+    assert belt.later(0.2) == [narrow(3, rewind=True)]
+    assert forwarded(belt.numbered(sender, 3)) == "s"
+
+
+class Flow:
+    """A sender and a server that keep the protocol, with a belt of little room between them."""
+
+    def __init__(self) -> None:
+        self.belt = Belt(target_bytes=3 * ITEM_BYTES)
+        self.sender, self.server = self.belt.peer("e"), self.belt.peer("s", "t")
+        self.lanes = OutLanes("e", 1, 10_000, 10_000_000)
+        self.lanes.window = 8
+        self.receiver = InLanes(8, 0.0)
+        self.taken: list[int] = []
+        self.held = False
+
+    def carry(self, said: Said) -> None:
+        for to, item in said:
+            if to == "s" and isinstance(item, Push):
+                take = self.receiver.receive(Parcel(item), self.belt.now)
+                if take is not None:
+                    self.taken += range(take.sequence, take.sequence + len(take.bodies))
+            elif isinstance(item, Credit):
+                self.held = self.held or item.window == 0
+                self.lanes.credit(item, self.belt.now)
+
+    def settle(self) -> None:
+        if self.taken:
+            self.receiver.taken(LaneKey("e", 1, "t"), self.taken[-1])
+        for parcel in self.receiver.emit():
+            assert isinstance(parcel.item, Credit)
+            credit = partial(self.belt.conveyor.credited, self.server, parcel.item)
+            self.carry(self.belt.said(credit))
+
+    def send(self) -> None:
+        for parcel in self.lanes.emit(self.sender.session, self.belt.now):
+            push = partial(self.belt.conveyor.pushed, parcel, self.belt.now)
+            self.carry(self.belt.said(push))
+
+    def server_back(self) -> None:
+        self.belt.attach(self.server)
+        self.carry(self.belt.back(self.server))
+
+    def sender_back(self) -> None:
+        self.belt.attach(self.sender)
+        self.lanes.rewind()
+        self.carry(self.belt.said(partial(self.belt.conveyor.origin_back, self.sender)))
+
+
+ACTS = ["push", "push", "push", "settle", "later", "server back", "sender back"]
+
+
+@given(st.lists(st.sampled_from(ACTS), max_size=80))
+def test_p07_what_is_held_arrives_once_and_in_order(acts: list[str]) -> None:
+    """Whatever is held, and whoever comes back, the server takes every push, in order."""
+    flow = Flow()
+    for act in acts:
+        if act == "push":
+            flow.lanes.accept("t", b"", ())
+        elif act == "later":
+            flow.carry(flow.belt.later(0.3))
+        elif act == "settle":
+            flow.settle()
+        elif act == "server back":
+            flow.server_back()
+        else:
+            flow.sender_back()
+        flow.send()
+    event(f"held: {flow.held}")
+    for _ in range(4 * len(acts) + 4):
+        flow.settle()
+        flow.carry(flow.belt.later(1.1))
+        flow.send()
+    accepted = acts.count("push")
+    assert flow.taken == list(range(1, accepted + 1))
+    assert (flow.lanes.queued, flow.lanes.delivered) == (0, accepted)
+    assert flow.belt.roster.budget.used == 0

@@ -96,3 +96,31 @@ def test_every_table_says_the_same(steps: list[tuple[str, int, int, int]]) -> No
         assert unserved == {lane for lane in lanes if lane.server is None}
         assert all(table._unserved.values())
         event(f"{len(lanes)} lanes, {len(unserved)} unserved")
+
+
+def test_a_held_lane_is_narrow_and_widens_with_every_credit() -> None:
+    """Its sender has no window while it is held; never more than the broker's."""
+    table = LaneTable(4)
+    lane = table.open(peer("e"), "t", peer("a"))
+    credit = Credit("e", 3, "t", 1, 9, False)
+    assert table.passed(lane, credit) is credit
+    lane.narrow(0.0)
+    assert (lane.held, lane.width) == (True, 1)
+    assert table.passed(lane, credit).window == 0
+    assert (table.rewind(lane).window, lane.held) == (2, False)
+    assert [table.passed(lane, credit).window for _ in range(3)] == [3, 4, 9]
+
+
+def test_a_lane_is_not_narrower_than_what_its_server_has() -> None:
+    """But half as wide at most; and a settled push proves the newest mark up to it."""
+    lane = LaneTable(100).open(peer("e"), "t", peer("a"))
+    for number in range(1, 31):
+        lane.forwarded(number, 10 * number)
+    assert lane.settle(10) == 100
+    assert lane.settle(5) == 0
+    lane.narrow(1.0)
+    assert lane.width == 20
+    lane.narrow(1.0)
+    assert lane.width == 10
+    lane.restart()
+    assert lane.settle(30) == 0

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zbus.errors import Executed, NotAuthorized, Overloaded
+from zbus.protocol.codec import encode_manifest
 from zbus.protocol.effect import Lane, Route
-from zbus.protocol.message import Cause, Flag, Hello, Parcel, Request, Role
+from zbus.protocol.message import Cause, Flag, Hello, Manifest, Parcel, Request, Role
 from zbus.protocol.policy import Grants, Policy, Rule, is_below
 
 ROUTE = Route(Lane.FRONTEND, b"a")
@@ -155,3 +156,45 @@ def test_bytes_are_paid_for_afterwards() -> None:
     assert refused is not None
     assert refused.retry_after_s == pytest.approx(1.01, abs=0.02)
     assert grants.refusal(request("t"), 2.1) is None
+
+
+@pytest.mark.parametrize(("body", "wait_s"), [(300, 2.01), (None, None)])
+def test_a_large_body_is_paid_for_too(body: int | None, wait_s: float | None) -> None:
+    """What its manifest says, though it comes later and in chunks; nonsense is as long as it is."""
+    grants = Grants(Rule(request=("*",), bytes_s=100))
+    raw = b"?" if body is None else encode_manifest(Manifest(10, (100, body - 100), 0))
+    assert grants.refusal(request("t", flags=int(Flag.LARGE), body=raw), 0.0) is None
+    refused = grants.refusal(request("t"), 0.0)
+    assert (refused and refused.retry_after_s) == (wait_s and pytest.approx(wait_s, abs=0.02))
+
+
+@given(
+    st.integers(1, 50),
+    st.lists(st.tuples(st.floats(0.0, 2.0), st.integers(1, 60)), max_size=60),
+)
+def test_p15_pushes_have_a_rate_over_any_time(rate: int, pushes: list[tuple[float, int]]) -> None:
+    """Count and bytes; one batch may overdraw it, and what is to wait is told how long."""
+    counted = Grants(Rule(push=("*",), push_rate=rate))
+    weighed = Grants(Rule(push=("*",), push_bytes_s=rate))
+    for grants, sizes in ((counted, (1, 0)), (weighed, (0, 1))):
+        now = 5.0
+        passed = largest = 0
+        for pause, amount in pushes:
+            now += pause
+            wait_s = grants.push_wait_s(amount * sizes[0], amount * sizes[1], now)
+            if wait_s > 0.0:
+                now += wait_s + 1e-6
+                assert grants.push_wait_s(amount * sizes[0], amount * sizes[1], now) == 0.0
+            passed, largest = passed + amount, max(largest, amount)
+        assert passed <= rate * (now - 5.0 + 1.0) + largest
+
+
+def test_pushes_and_requests_do_not_share_a_limit() -> None:
+    """Nor has a rule without one any."""
+    grants = Grants(Rule(request=("*",), push=("*",), rate=1, push_rate=1))
+    assert grants.refusal(request("t"), 1.0) is None
+    assert grants.push_wait_s(1, 10**9, 1.0) == 0.0
+    assert grants.push_wait_s(1, 1, 1.0) == 1.0
+    free = Grants(Rule(push=("*",)))
+    assert free.push_wait_s(10**9, 10**9, 1.0) == 0.0
+    assert (free.push_window(64), grants.push_window(64)) == (64, 1)

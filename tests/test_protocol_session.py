@@ -19,6 +19,7 @@ from zbus.errors import (
     TooLarge,
 )
 from zbus.protocol.attachment import Identity, State
+from zbus.protocol.codec import encode_manifest
 from zbus.protocol.effect import (
     Attached,
     Detached,
@@ -37,15 +38,20 @@ from zbus.protocol.effect import (
 from zbus.protocol.limits import FRAMES_MAX, TOPICS_MAX
 from zbus.protocol.message import (
     AGAIN,
+    Accept,
     Bye,
     Cancel,
     Cause,
+    Chunk,
     Credit,
+    Done,
     Fault,
     Heartbeat,
     Hello,
     Item,
     Key,
+    Manifest,
+    Offer,
     Parcel,
     Push,
     Reply,
@@ -60,7 +66,7 @@ from zbus.testing import strategies as zst
 from zbus.testing.tables import session_quarrels
 
 FROM_BROKER = Route(Lane.BROKER)
-WELCOME = Welcome(77, 5, 1_000, 1_000, 3, 4, ("ipc:///pipe",))
+WELCOME = Welcome(77, 5, 1_000, 1_000, 3, 4, ("ipc:///pipe",), 0)
 
 
 def session(*topics: str, limits: SessionLimits | None = None) -> Session:
@@ -98,7 +104,7 @@ def in_state(state: State) -> Session:
 
 ITEMS: dict[str, Item] = {
     "hello": Hello("f", Role.ENGINE, 1, (), 1, b""),
-    "welcome": Welcome(78, 6, 500, 10, 1, 1, ()),
+    "welcome": Welcome(78, 6, 500, 10, 1, 1, (), 0),
     "heartbeat": Heartbeat(),
     **{f"bye {cause.name}": Bye(cause, "why") for cause in Cause},
     "request": Request("f", 1, 2, "t", "", 5_000, 0, 1, (), "", b"", 0),
@@ -106,6 +112,16 @@ ITEMS: dict[str, Item] = {
     "reply": Reply("e", 1, 1, b"", 0),
     "fault": Fault("e", 1, 1, 104, 0, 0, ""),
     "again": Fault("e", 1, 1, AGAIN, 0, 0, ""),
+    "large": Request(
+        "f", 1, 3, "t", "", 5_000, 16, 1, (), "", encode_manifest(Manifest(2, (0, 3), 0)), 0
+    ),
+    "offer": Offer("e", 1, 1, encode_manifest(Manifest(2, (0, 3), 0))),
+    "offer nonsense": Offer("e", 1, 1, b"x"),
+    "accept": Accept("f", 1, 1, False, 0, 4, True),
+    "accept reply": Accept("f", 1, 1, True, 0, 4, True),
+    "chunk": Chunk("f", 1, 1, False, 0, 0, 0),
+    "chunk reply": Chunk("e", 1, 1, True, 0, 0, 0),
+    "done": Done("f", 1, 1),
     "cancel": Cancel("f", 1, 1),
     "push": Push(0, "f", 1, "t", 1, 1, (b"",), ()),
     "push elsewhere": Push(0, "f", 1, "u", 1, 1, (b"",), ()),
@@ -181,7 +197,7 @@ def test_batching_does_not_change_the_effects(names: list[str], data: st.DataObj
 def test_a_welcome_says_everything_open_again() -> None:
     """Requests and unsettled pushes, with what the new broker allows."""
     one = in_state(State.OPENING)
-    effects = hear(one, Welcome(78, 6, 500, 10, 1, 1, ()))
+    effects = hear(one, Welcome(78, 6, 500, 10, 1, 1, (), 0))
     (item,) = sent(effects)
     assert isinstance(item, Request)
     assert (item.number, item.flags) == (1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from boards import REPEAT, Board, asked_of, fault_of, reply, unknown
+from boards import ASK, REPEAT, Board, asked_of, fault_of, reply, unknown
 
 from zbus.errors import (
     Draining,
@@ -13,8 +13,19 @@ from zbus.errors import (
     Overloaded,
     TargetLost,
 )
+from zbus.protocol.budget import ITEM_BYTES
 from zbus.protocol.effect import Asked, Lane, Route, Send
-from zbus.protocol.message import AGAIN, Cancel, Fault, Flag, Key, Parcel, Reply, Request
+from zbus.protocol.message import (
+    AGAIN,
+    UNKNOWN_ID,
+    Cancel,
+    Fault,
+    Flag,
+    Key,
+    Parcel,
+    Reply,
+    Request,
+)
 from zbus.protocol.roster import Peer
 
 # -- routing -----------------------------------------------------------------------------------
@@ -248,3 +259,90 @@ def test_only_the_broker_asks_whether_an_id_is_known() -> None:
     engine, _ = board.peer("e"), board.peer("s", "t")
     to, item = asked_of(board.ask(engine, 1, flags=int(Flag.ASK)))
     assert (to, item.flags) == ("s", 0)
+
+
+# -- no room for its bytes -----------------------------------------------------------------------
+
+SIZE = ITEM_BYTES + len(b"b") + len(b"frame")
+"""What a request of a ``Board`` weighs."""
+
+
+def test_p08_a_target_without_room_is_told_to_who_asks_and_nobody_else() -> None:
+    """Until its answer shows that it reads; others go on (P9)."""
+    board = Board(target_bytes=2 * SIZE)
+    origin, other = board.peer("e"), board.peer("f")
+    slow = board.peer("s1", "t")
+    board.peer("s2", "u")
+    assert [asked_of(board.ask(origin, number))[0] for number in (1, 2)] == ["s1", "s1"]
+    fault = fault_of(board.ask(origin, 3))
+    assert (fault.code, fault.executed, fault.retry_after_ms) == (Overloaded.number, 0, 50)
+    assert asked_of(board.ask(other, 1, "u"))[0] == "s2"
+    assert fault_of(board.ask(other, 2), "f").code == Overloaded.number
+    board.answer(slow, reply(1))
+    assert asked_of(board.ask(origin, 4))[0] == "s1"
+    assert fault_of(board.ask(origin, 5)).code == Overloaded.number
+    asked = [each.parcel.item for each in board.effects if isinstance(each, Send)]
+    (receipt, *_) = [item for item in asked if isinstance(item, Request) and not item.source]
+    board.answer(slow, Fault("", 0, receipt.number, UNKNOWN_ID, 0, 0, ""))
+    assert slow.backlog.waiting == SIZE, "it had read the first two when it was asked"
+    assert asked_of(board.ask(origin, 6))[0] == "s1"
+    assert slow.backlog.waiting == 2 * SIZE
+
+
+def test_p08_another_server_with_room_gets_it() -> None:
+    """Also if it is busier."""
+    board = Board(target_bytes=SIZE)
+    origin = board.peer("e")
+    one = board.peer("s1", "t")
+    two = board.peer("s2", "t")
+    assert asked_of(board.ask(origin, 1))[0] == "s1"
+    board.roster.budget.prove(one.backlog, one.backlog.given)
+    assert asked_of(board.ask(origin, 2))[0] == "s2"
+    assert len(two.holds) == 1
+    assert asked_of(board.ask(origin, 3))[0] == "s1"
+    assert fault_of(board.ask(origin, 4)).code == Overloaded.number
+
+
+@pytest.mark.parametrize("ended", ["overdue", "cancelled", "lost", "away"])
+def test_p08_what_is_over_still_waits_unless_its_connection_is_gone(ended: str) -> None:
+    """A request whose time is up lies in the broker's memory all the same."""
+    board = Board(target_bytes=SIZE)
+    origin, server = board.peer("e"), board.peer("s", "t")
+    board.ask(origin, 1, ttl_ms=1_000)
+    if ended == "overdue":
+        board.board.expire(2.0)
+    elif ended == "cancelled":
+        board.said(lambda effects: board.board.cancelled(origin, Cancel("e", 1, 1), effects))
+    elif ended == "away":
+        board.roster.detach(server, 0.0)
+    else:
+        board.lose(server)
+    assert not origin.asked or ended == "away"
+    assert server.backlog.waiting == (SIZE if ended in ("overdue", "cancelled") else 0)
+
+
+def test_a_repeat_without_room_is_put_off_and_not_refused() -> None:
+    """It may have run: the same id comes again, and its answer is no less an answer."""
+    board = Board(target_bytes=SIZE)
+    origin, server = board.peer("e"), board.peer("s", "t")
+    board.ask(origin, 1)
+    again = fault_of(board.ask(origin, 1, flags=REPEAT))
+    assert (again.code, again.executed, again.retry_after_ms) == (AGAIN, 0, 50)
+    board.roster.budget.prove(server.backlog, server.backlog.given)
+    assert asked_of(board.ask(origin, 1, flags=REPEAT))[0] == "s"
+    assert board.answer(server, reply(1)) == [("e", reply(1))]
+
+
+def test_who_has_no_room_is_not_asked_about_a_repeat_yet() -> None:
+    """Of two servers, either may know the id: the broker waits for both (P5)."""
+    board = Board(target_bytes=SIZE)
+    origin = board.peer("e")
+    full, other = board.peer("s1", "t"), board.peer("s2", "t")
+    mark = board.roster.budget.give(full.backlog, SIZE)
+    to, _ = asked_of(board.ask(origin, 1, flags=REPEAT))
+    assert to == "s2"
+    assert fault_of(board.answer(other, unknown(1))).code == AGAIN
+    assert fault_of(board.ask(origin, 1, flags=REPEAT)).code == AGAIN
+    board.roster.budget.prove(full.backlog, mark)
+    to, item = asked_of(board.ask(origin, 1, flags=REPEAT))
+    assert (to, bool(item.flags & ASK)) == ("s1", True)

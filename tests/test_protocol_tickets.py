@@ -64,6 +64,28 @@ def test_what_is_due_is_closed() -> None:
     assert list(handler.holds) == [two]
 
 
+def test_what_nobody_waits_for_stays_with_its_handler() -> None:
+    """Given up or overdue, until it is answered; but not what it was only asked about, and at
+    most so many, the newest."""
+    tickets, origin, handler = Tickets(9), peer("e"), peer("s")
+    given_up, overdue, asked = (ticket(origin, number) for number in (1, 2, 3))
+    asked.asking = True
+    for each in (given_up, overdue, asked):
+        tickets.open(each)
+        tickets.give(each, handler)
+    tickets.give_up(given_up)
+    assert handler.unanswered == {given_up.key: given_up}
+    tickets.due(5.0)
+    assert list(handler.unanswered.values()) == [given_up, overdue]
+    assert (origin.asked, list(handler.holds), len(tickets)) == ({}, [], 0)
+    for number in range(300):
+        each = ticket(origin, number)
+        tickets.open(each)
+        tickets.give(each, handler)
+        tickets.give_up(each)
+    assert [key.number for key in handler.unanswered] == list(range(44, 300))
+
+
 def test_a_verdict_is_kept_for_a_repeat() -> None:
     """Out of the open ones, whom it would keep from their bound and their rest, until its time
     is up (spec 6.6)."""

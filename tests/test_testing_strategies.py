@@ -17,7 +17,18 @@ from zbus.errors import every_error
 from zbus.peer.body import decode_body, encode_body
 from zbus.protocol.codec import decode, encode
 from zbus.protocol.limits import FRAMES_MAX, NAME_MAX
-from zbus.protocol.message import AGAIN, UNKNOWN_ID, Cause, Flag, Item, Parcel, Push, Reply, Request
+from zbus.protocol.message import (
+    AGAIN,
+    UNKNOWN_ID,
+    Cause,
+    Chunk,
+    Flag,
+    Item,
+    Parcel,
+    Push,
+    Reply,
+    Request,
+)
 from zbus.protocol.topics import is_name, is_reserved
 from zbus.testing import strategies as zst
 from zbus.testing.faults import PERFECT, Faults
@@ -25,6 +36,7 @@ from zbus.testing.faults import PERFECT, Faults
 ONE_PER_KIND = [
     zst.hellos, zst.welcomes, zst.heartbeats, zst.byes, zst.requests, zst.replies,
     zst.fault_items, zst.cancels, zst.pushes, zst.credit_items, zst.serves,
+    zst.offers, zst.accepts, zst.chunks, zst.dones,
 ]  # fmt: skip
 
 
@@ -153,9 +165,9 @@ def test_byes_reach_every_cause() -> None:
 # -- parcels, messages, frames --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Request, Reply, Push])
+@pytest.mark.parametrize("kind", [Request, Reply, Push, Chunk])
 def test_parcels_reach_frames_of_every_kind_that_counts_them(kind: type) -> None:
-    """Bodies that are none, one and several frames are tried for each of the three kinds."""
+    """Bodies that are none, one and several frames are tried for each of the four kinds."""
     counts = seen(
         zst.parcels(),
         lambda parcel: (type(parcel.item), min(len(parcel.frames), 2)),

@@ -8,6 +8,7 @@ import pytest
 
 from zbus.peer.dispatcher import Dispatcher
 from zbus.protocol.broker import Broker
+from zbus.protocol.budget import Backlog
 from zbus.protocol.session import Session
 from zbus.testing.bus import Bus
 from zbus.testing.knobs import Knobs
@@ -30,6 +31,8 @@ SPOILS_OF_THE_BROKER: dict[str, Callable[[Broker], object]] = {
     "a ticket its source has not": lambda broker: peer(broker, "e1").asked.clear(),
     "more than the window": lambda broker: setattr(peer(broker, "server"), "window", 1),
     "a lane without its server": lambda broker: broker.conveyor.lanes._by_server.clear(),
+    "bytes that wait for nobody": lambda broker: broker.roster.budget.give(Backlog(), 1),
+    "more read than given": lambda broker: setattr(peer(broker, "e1").backlog, "given", -1),
     "a lane of nobody": lambda broker: broker.conveyor.lanes._by_origin.clear(),
 }
 SPOILS_OF_A_SESSION: dict[str, Callable[[Session], object]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zbus.peer.dispatcher import Dispatcher
 from zbus.testing.bus import Bus
+from zbus.testing.knobs import Knobs
 from zbus.testing.tally import ERRORS, EXECUTED, FAULTS, REFUSED, Tally
 
 
@@ -22,7 +23,7 @@ def test_what_was_seen_on_a_bus_is_counted() -> None:
     dispatcher.add("echo", lambda body: body)
     tally = Tally()
     for _ in range(2):
-        with Bus() as bus:
+        with Bus(knobs=Knobs(object_max_bytes=0)) as bus:
             bus.server(dispatcher)
             engine = bus.engine("e1")
             for topic in ("echo", "echo", "nobody"):

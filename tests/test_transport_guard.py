@@ -20,15 +20,17 @@ TABLE = Table(Trust({GOOD.fingerprint: "good"}, {GONE.fingerprint: "gone"}))
 
 
 class Frame:
-    """A frame whose connection has this user; None for one that has none."""
+    """A frame whose connection has this user and descriptor; None for one that has none."""
 
-    def __init__(self, user: str | None) -> None:
+    def __init__(self, user: str | None, descriptor: int | None = None) -> None:
         self.user = user
+        self.descriptor = descriptor
 
-    def get(self, _name: str) -> str:
-        if self.user is None:
+    def get(self, name: str | int) -> str | int:
+        value = self.descriptor if name == zmq.SRCFD else self.user
+        if value is None:
             raise zmq.ZMQError(zmq.EINVAL)
-        return self.user
+        return value
 
 
 @pytest.fixture
@@ -109,8 +111,7 @@ def test_p14_a_chosen_routing_id_is_asked_anew() -> None:
     users = Users()
     users.note(b"\0auto", Frame("a"))  # type: ignore[arg-type]
     users.note(b"chosen", Frame("a"))  # type: ignore[arg-type]
-    assert b"\0auto" in users
-    assert b"chosen" not in users
+    assert users.heard == {b"\0auto"}
     users.note(b"chosen", Frame("b"))  # type: ignore[arg-type]
     assert (users.of(b"\0auto"), users.of(b"chosen")) == ("a", "b")
     users.note(b"chosen", Frame(None))  # type: ignore[arg-type]
@@ -123,7 +124,20 @@ def test_users_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     users = Users()
     for peer in (b"\0a", b"\0b", b"\0c"):
         users.note(peer, Frame("x"))  # type: ignore[arg-type]
-    assert [peer in users for peer in (b"\0a", b"\0b", b"\0c")] == [False, True, True]
+    assert [users.of(peer) for peer in (b"\0a", b"\0b", b"\0c")] == ["nobody", "x", "x"]
+    assert len(users.heard) <= 2
+
+
+def test_users_know_which_descriptors_were_heard() -> None:
+    """Each once, those of a PULL as well, and from one time to the next."""
+    users = Users()
+    for peer, descriptor in ((b"\0a", 5), (b"\0a", 5), (b"own", 6), (b"", 7), (b"\0d", None)):
+        users.note(peer, Frame("x", descriptor))  # type: ignore[arg-type]
+    assert users.take() == {5, 6, 7, -1}
+    assert (users.heard, users.take()) == (set(), set())
+    users.note(b"\0a", Frame("x", 99))  # type: ignore[arg-type]
+    assert users.take() == {5}  # a routing id that ZeroMQ chose is one connection's for good
+    assert [users.descriptor_of(peer) for peer in (b"\0a", b"own", b"never")] == [5, 6, -1]
 
 
 def test_no_secret_is_in_a_repr() -> None:

@@ -290,6 +290,34 @@ def test_more_than_may_wait_is_dropped_and_told() -> None:
     assert shell.port.said(b"b") == [[number(1, 900)]]
 
 
+def test_p08_what_waits_is_told_by_route_and_can_be_dropped() -> None:
+    """With how much has left since; no body is kept twice."""
+    shell = Shell()
+    assert shell.turn.waiting() == {}
+    shell.port.room = 0
+    body = b"x" * 500
+    shell.say(to(A, Request("e", 1, 1, "t", "", 900, 0, 1, (), "", body, 0)))
+    shell.say(to(A, number(2, 300)), to(B, number(1, 300)))
+    waiting = shell.turn.waiting()
+    assert [taken for _, taken in waiting.values()] == [0, 0]
+    assert waiting[A][0] > 800 > waiting[B][0] > 300
+    kept = [said for stuck in shell.turn._stuck.values() for said, _ in stuck.messages]
+    assert all(bool(said.frames) is not bool(said.requests) for said in kept)
+    shell.port.room = 1
+    shell.turn.flush(0.0)
+    left = shell.turn.waiting()[A]
+    assert (left[0] < 400, left[1]) == (True, 1)
+    shell.turn.drop(A)
+    shell.turn.drop(A)
+    assert shell.turn.waiting().keys() == {B}
+    shell.port.room = None
+    shell.turn.flush(0.0)
+    ((request,),) = shell.port.said(b"a")
+    assert isinstance(request, Request)
+    assert request.body == body
+    assert shell.port.said(b"b") == [[number(1, 300)]]
+
+
 def test_forgetting_a_lane_drops_what_waits_for_it() -> None:
     """Its ports are thrown away; the other lanes keep theirs."""
     shell = Shell()

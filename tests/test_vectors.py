@@ -14,7 +14,7 @@ import pytest
 import vectors
 from zbus.errors import Malformed, every_error
 from zbus.protocol.codec import OtherVersion, decode, encode
-from zbus.protocol.message import NO_FRAMES, Cause, Item, Parcel, Push, Reply, Request, Role
+from zbus.protocol.message import NO_FRAMES, Cause, Chunk, Item, Parcel, Push, Reply, Request, Role
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT: dict[str, Any] = json.loads(vectors.VECTORS.read_text("utf-8"))
@@ -55,7 +55,7 @@ def parcels_of(golden: dict[str, Any]) -> list[Parcel]:
     parcels = []
     for item in map(item_of, golden["items"]):
         count = 0
-        if isinstance(item, Request | Reply):
+        if isinstance(item, Request | Reply | Chunk):
             count = item.frames
         elif isinstance(item, Push):
             count = sum(item.frames)
@@ -93,10 +93,10 @@ def test_longer_forms_are_read_alike(also: dict[str, Any]) -> None:
 
 
 def test_every_kind_has_a_golden_message() -> None:
-    """Also each of the three kinds whose bodies may be frames has one with frames."""
+    """Also each of the four kinds that may have frames has one with frames."""
     said = [(item["kind"], item.get("frames")) for one in GOLDEN.values() for item in one["items"]]
     assert {kind for kind, _ in said} == set(KINDS)
-    assert {kind for kind, frames in said if frames} == {"Request", "Reply", "Push"}
+    assert {kind for kind, frames in said if frames} == {"Request", "Reply", "Push", "Chunk"}
 
 
 def test_names_of_vectors_are_unique_and_clauses_exist() -> None:

@@ -19,19 +19,25 @@ ROOMS = {
     1: "errors failure protocol.limits",
     2: "explain protocol.message protocol.topics transport.port",
     3: (
-        "protocol.admission protocol.answerer protocol.asker protocol.attachment protocol.codec"
-        " protocol.conveyor protocol.credit protocol.deadlines protocol.effect protocol.lanes"
-        " protocol.liveness protocol.memory protocol.policy protocol.requests protocol.roster"
-        " protocol.switchboard protocol.tickets"
+        "protocol.admission protocol.answerer protocol.asker protocol.attachment protocol.budget"
+        " protocol.choice protocol.codec protocol.conveyor protocol.credit protocol.deadlines"
+        " protocol.effect protocol.lanes protocol.liveness protocol.memory protocol.notices"
+        " protocol.objects protocol.outboxes protocol.relay protocol.streams"
+        " protocol.policy protocol.quarantine"
+        " protocol.requests protocol.roster protocol.switchboard protocol.tickets"
     ),
     4: "protocol.broker protocol.session",
     5: (
-        "broker.forms broker.keys broker.lines broker.origins broker.rules broker.sections"
+        "broker.descriptors broker.forms broker.heap broker.keys broker.ledger broker.lines"
+        " broker.origins broker.rules"
+        " broker.sections"
         " broker.units"
         " peer.arguments peer.arrays peer.body peer.call peer.coroutines peer.dispatcher"
-        " peer.forks peer.handover peer.pace peer.packing peer.pool peer.register peer.rota"
-        " peer.reports peer.slot peer.unpacking"
-        " transport.address transport.bell transport.endpoints transport.guard transport.profile"
+        " peer.forks peer.handover peer.pace peer.packing peer.pool peer.register peer.reports"
+        " peer.rota"
+        " peer.slot peer.unpacking"
+        " transport.address transport.bell transport.endpoints transport.grip transport.guard"
+        " transport.library transport.monitor transport.profile"
         " transport.sockets transport.turn"
     ),
     6: (
@@ -39,7 +45,10 @@ ROOMS = {
         " broker.zap"
         " peer.counters peer.credentials peer.driver peer.link peer.naming peer.quick"
     ),
-    7: "broker.daemon broker.doorkeeper broker.life peer.aio peer.channel peer.peer peer.serving",
+    7: (
+        "broker.daemon broker.doorkeeper broker.governor broker.life"
+        " peer.aio peer.channel peer.peer peer.serving"
+    ),
     9: (
         "demo.cast demo.checks demo.digits demo.events demo.ledger demo.model demo.parts demo.plan"
         " demo.story demo.training demo.warden demo.witness"
@@ -62,6 +71,7 @@ _BODIES = ("zbus.peer.body", "zbus.peer.packing", "zbus.peer.unpacking")
 _ITEMS = ("zbus.protocol.codec", "zbus.protocol.message")
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "click": ("zbus.cli",),
+    "hdrh": ("zbus.cli.bench",),
     "hypothesis": ("zbus.testing",),
     "msgpack": _BODIES,
     "msgspec": ("zbus.broker.settings", *_BODIES, *_ITEMS),
@@ -78,6 +88,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "zbus.broker.zap",
         "zbus.nvflare.connections",
         "zbus.transport.guard",
+        "zbus.transport.library",
+        "zbus.transport.monitor",
         "zbus.transport.profile",
         "zbus.transport.sockets",
     ),

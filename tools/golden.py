@@ -19,7 +19,7 @@ Value: TypeAlias = "int | str | bytes | bool | list[Value]"
 SIGNATURE = b"ZBP\x01"
 KINDS: dict[str, tuple[int, str]] = {
     "Hello": (1, "name role epoch topics window proof"),
-    "Welcome": (2, "session broker heartbeat_ms body_max open_max push_window pipe"),
+    "Welcome": (2, "session broker heartbeat_ms body_max open_max push_window pipe object_max"),
     "Heartbeat": (3, ""),
     "Bye": (4, "cause text"),
     "Request": (
@@ -32,6 +32,10 @@ KINDS: dict[str, tuple[int, str]] = {
     "Push": (9, "session source epoch topic sequence floor bodies frames"),
     "Credit": (10, "source epoch topic taken window rewind"),
     "Serve": (11, "added withdrawn"),
+    "Offer": (12, "source epoch number body"),
+    "Accept": (13, "source epoch number reply next window rewind"),
+    "Chunk": (14, "source epoch number reply index check frames"),
+    "Done": (15, "source epoch number"),
 }
 
 
@@ -124,6 +128,7 @@ ATTACHING = (
                 16_384,
                 1_024,
                 ["ipc:///run/zbus/pipe", "tcp://127.0.0.1:5571"],
+                4_294_967_296,
             ),
         ),
     ),
@@ -192,7 +197,7 @@ ASKING = (
                 "t" * 255,
                 "n" * 255,
                 2**53,
-                15,
+                31,
                 BIGGEST,
                 [BIGGEST] * 64,
                 "0" * 64,
@@ -262,6 +267,41 @@ PUSHING = (
         (item("Credit", "engine-1", 1, "metrics.cpu", 0, 0, False),),
     ),
 )
+MANIFEST = pack([1_048_576, [29, 2_097_152], 0x1D2C_3B4A])
+LARGE = (
+    Golden(
+        "request-large",
+        "14.1",
+        "A body of 29 bytes and of a frame of 2 MiB, in chunks of 1 MiB: the manifest (LARGE).",
+        (item("Request", "engine-1", 1, 10, "echo", "", 9_000, 16, 10, [], "", MANIFEST, 0),),
+    ),
+    Golden(
+        "offer",
+        "14.1",
+        "The answer is as large; the body is its manifest.",
+        (item("Offer", "engine-1", 1, 10, MANIFEST),),
+    ),
+    Golden(
+        "accept",
+        "14.3",
+        "The handler has chunks 0 and 1 of the argument; 8 more may be under way.",
+        (item("Accept", "engine-1", 1, 10, False, 2, 8, False),),
+    ),
+    Golden(
+        "accept-rewind",
+        "14.3",
+        "The source asks for the reply from its beginning.",
+        (item("Accept", "engine-1", 1, 10, True, 0, 8, True),),
+    ),
+    Golden(
+        "chunk",
+        "14.2",
+        "The whole of a small body, in two frames; the check is the CRC-32 of both.",
+        (item("Chunk", "engine-1", 1, 10, False, 0, 0xCBF4_3926, 2),),
+        (b"1234", b"56789"),
+    ),
+    Golden("done", "14.4", "The source has all of the reply.", (item("Done", "engine-1", 1, 10),)),
+)
 TOGETHER = (
     Golden(
         "batch",
@@ -276,7 +316,7 @@ TOGETHER = (
         (b"frame of the reply", b"frame of the request"),
     ),
 )
-GOLDEN = (*ATTACHING, *ASKING, *PUSHING, *TOGETHER)
+GOLDEN = (*ATTACHING, *ASKING, *PUSHING, *LARGE, *TOGETHER)
 
 
 def headed(raw: bytes) -> tuple[bytes, ...]:
@@ -313,7 +353,7 @@ REFUSED = (
     Refused("truncated", "3.1", (SIGNATURE + pack([ASKED.array])[:-1],)),
     Refused("trailing-byte", "3.1", (SIGNATURE + pack([[3]]) + b"\x00",)),
     Refused("reserved-byte", "3.1", headed(b"\x91\xc1")),
-    Refused("unknown-kind", "3.2", said([12])),
+    Refused("unknown-kind", "3.2", said([16])),
     Refused("kind-zero", "3.2", said([0])),
     Refused("kind-is-a-float", "3.1", said([float(3)])),  # type: ignore[list-item]
     Refused("surplus-field", "3.2", said([3, 0])),
@@ -339,7 +379,9 @@ REFUSED = (
     Refused("topic-reserved", "3.5", said([11, ["zbus.status"], []])),
     Refused("unknown-role", "3.2", said([1, "engine-1", 2, 1, [], 16, b""])),
     Refused("unknown-cause", "3.2", said([4, 10, ""])),
-    Refused("unknown-flag", "3.2", said([5, "e", 1, 7, "echo", "", 1, 16, 7, [], "", b"", 0])),
+    Refused("check-of-33-bits", "4.14", said([14, "e", 1, 7, False, 0, 2**32, 0])),
+    Refused("counted-chunk-missing", "2.4", said([14, "e", 1, 7, False, 0, 0, 1])),
+    Refused("unknown-flag", "3.2", said([5, "e", 1, 7, "echo", "", 1, 32, 7, [], "", b"", 0])),
     Refused("push-without-bodies", "4.9", said([9, 1, "e", 1, "t", 1, 1, [], []])),
     Refused("push-counts-other-bodies", "4.9", said([9, 1, "e", 1, "t", 1, 1, [b""], [0, 0]])),
     Refused("counted-frame-missing", "2.4", said([6, "e", 1, 7, b"", 1])),

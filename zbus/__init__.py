@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CallerError,
         Cancelled,
         ClosedError,
+        Damaged,
         Draining,
         Executed,
         ForkedClientError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         NoTarget,
         NotAuthorized,
         Overloaded,
+        Poisoned,
         RequestError,
         RequestTimeout,
         Superseded,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from zbus.peer.dispatcher import Dispatcher, Incoming
     from zbus.peer.peer import Peer, connect
     from zbus.peer.serving import serve
+    from zbus.protocol.effect import Progress
     from zbus.protocol.session import SessionLimits
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "CallerError",
     "Cancelled",
     "ClosedError",
+    "Damaged",
     "Dispatcher",
     "Draining",
     "Executed",
@@ -64,6 +68,8 @@ __all__ = [
     "NotAuthorized",
     "Overloaded",
     "Peer",
+    "Poisoned",
+    "Progress",
     "RequestError",
     "RequestTimeout",
     "SessionLimits",
@@ -81,6 +87,7 @@ _HOMES = {
     "Dispatcher": "zbus.peer.dispatcher",
     "Incoming": "zbus.peer.dispatcher",
     "Peer": "zbus.peer.peer",
+    "Progress": "zbus.protocol.effect",
     "SessionLimits": "zbus.protocol.session",
     "connect": "zbus.peer.peer",
     "serve": "zbus.peer.serving",

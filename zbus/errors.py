@@ -31,6 +31,7 @@ __all__ = [
     "ComponentError",
     "ComponentNotAuthorized",
     "ConfigError",
+    "Damaged",
     "Draining",
     "DuplicateTopic",
     "ForkedClientError",
@@ -44,6 +45,7 @@ __all__ = [
     "NoTarget",
     "NotAuthorized",
     "Overloaded",
+    "Poisoned",
     "ProtocolError",
     "RefusedError",
     "RequestError",
@@ -53,6 +55,7 @@ __all__ = [
     "TargetLost",
     "TooLarge",
     "UnencodableBody",
+    "UnfitLibrary",
     "VersionMismatch",
     "error_for",
     "every_error",
@@ -155,6 +158,15 @@ class ComponentNotAuthorized(ComponentError):
     number = 510
     summary = "the configuration names a component that is not allowed here"
     remedy = "Add its module to the allow-list of the builder, if it is to be trusted."
+
+
+class UnfitLibrary(CallerError):
+    """The libzmq of this machine is too old for the bus, or lacks a feature of it."""
+
+    number = 511
+    exit_code = 78
+    summary = "the libzmq of this machine cannot carry the bus"
+    remedy = "Install pyzmq from its wheel, which brings a fit one: pip install -U pyzmq."
 
 
 class AlreadyRunning(CallerError):
@@ -327,6 +339,16 @@ class BadReply(TargetError):
     remedy = "Mend the handler: return plain values within the size limit."
 
 
+class Poisoned(TargetError):
+    """Processes died while they had a request with this topic and body, so that it is given to
+    no further one (promise P12). It may have run in those, and has not since."""
+
+    number = 404
+    exit_code = 8
+    summary = "processes died while they had this request, and it is given to no further one"
+    remedy = "Mend the handler, then let the request in again; `zbus poison ls` shows it."
+
+
 class ProtocolError(ZbusError):
     """Somebody sent what the protocol forbids."""
 
@@ -339,6 +361,14 @@ class Malformed(ProtocolError, ValueError):
     number = 204
     summary = "those bytes are no message of the zbus protocol"
     remedy = "Check that both ends speak zbus and the same version."
+
+
+class Damaged(ProtocolError):
+    """A large body that arrived other than it was sent; all of it was thrown away (P22)."""
+
+    number = 206
+    summary = "a large body did not arrive as it was sent"
+    remedy = "Do not change what is sent before the request has ended; else look at the network."
 
 
 class InternalError(ZbusError):

@@ -12,14 +12,16 @@ Rules of this folder:
 
 from __future__ import annotations
 
-from planted import broker, peer, shell, simulated
+from planted import broker, large, overload, peer, shell, simulated
 from planted.mutant import Mutant
 
-__all__ = ["MUTANTS", "Mutant", "broker", "peer", "shell", "simulated"]
+__all__ = ["MUTANTS", "Mutant", "broker", "large", "overload", "peer", "shell", "simulated"]
 
 MUTANTS: list[Mutant] = [
     *peer.MUTANTS,
     *broker.MUTANTS,
+    *large.MUTANTS,
+    *overload.MUTANTS,
     *shell.MUTANTS,
     *simulated.MUTANTS,
 ]

@@ -99,8 +99,8 @@ MUTANTS: list[Mutant] = [
         "protocol/asker.py",
         (
             "two outcomes",
-            "            return\n        effects.append(Resolve(number, outcome))",
-            "        effects.append(Resolve(number, outcome))",
+            "            self.late_answers += 1\n            return\n        if ask.large:",
+            "            self.late_answers += 1\n        elif ask.large:",
             "P1: a second answer would reach the caller",
         ),
         (
@@ -157,8 +157,8 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "a stall shortens the memory",
-            "        self.memory.begin(key, deadline)",
-            "        self.memory.begin(key, deadline - waited_s)",
+            "        known = self.memory.begin(key, deadline)",
+            "        known = self.memory.begin(key, deadline - waited_s)",
             "P5: fresh work after a long stop would be forgotten while it runs",
         ),
         killers=("test_protocol_answerer.py",),

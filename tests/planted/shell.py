@@ -63,8 +63,8 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "old sockets are not closed",
-            "            if port is not None:\n                port.close()\n",
-            "",
+            "                port.close()\n        self._connect",
+            "                pass\n        self._connect",
             "P24: every loss of the broker would leak descriptors",
         ),
         (

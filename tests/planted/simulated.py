@@ -93,8 +93,8 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "a repeat is asked of nobody",
-            "        if item.flags & _REPEAT and (len(candidates) > 1",
-            "        if item.flags & 0 and (len(candidates) > 1",
+            "        if item.flags & _REPEAT and (len(possible) > 1",
+            "        if item.flags & 0 and (len(possible) > 1",
             "P5: after a restart a repeat would be begun by the least busy",
         ),
         (

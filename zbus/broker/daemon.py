@@ -8,8 +8,8 @@ happened, and sends away whoever sends garbage or does not read.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from zbus.broker.settings import Settings
@@ -17,21 +17,27 @@ from zbus.broker.status import answer_to
 from zbus.errors import Malformed, ZbusError
 from zbus.peer.body import encode_body
 from zbus.protocol.broker import Broker
-from zbus.protocol.codec import OtherVersion
+from zbus.protocol.codec import OtherVersion, encode
 from zbus.protocol.effect import Asked, BrokerEffect, Happened, Lane, Route
-from zbus.protocol.message import Cause
+from zbus.protocol.message import Cause, Heartbeat, Parcel
+from zbus.protocol.outboxes import Waiting
 from zbus.protocol.policy import Policy
-from zbus.transport.port import LOCAL, Network
+from zbus.transport.port import LOCAL, Network, Port, Sent
 from zbus.transport.turn import Turn
 
 __all__ = ["Daemon"]
 
 _logger = logging.getLogger("zbus.broker")
+_CONDEMNED_MAX = 4_096
 
 
 class Daemon:
     """One broker: machine, ports, turn. ``name_of`` says whose a key is; None for a key that is
-    not trusted."""
+    not trusted.
+
+    Whoever looks after the connections takes routes from ``condemned`` and cuts them, counts in
+    ``counts``, and puts into ``gauges`` what the status is to say of them.
+    """
 
     def __init__(
         self,
@@ -43,6 +49,8 @@ class Daemon:
     ) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
+        self.gauges: dict[str, int] = {}
+        self.condemned: deque[Route] = deque(maxlen=_CONDEMNED_MAX)
         self._network = network
         self._started = now
         self._name_of = name_of
@@ -55,6 +63,7 @@ class Daemon:
             policy=Policy(settings.policy.rules, self._prove),
             now=now,
         )
+        self.broker.reaches = self._reaches
         self._turn: Turn[BrokerEffect] = Turn(self.broker, self, settings.bounds.outbox_bytes)
 
     def open(self) -> None:
@@ -66,19 +75,43 @@ class Daemon:
 
     def adopt(self, settings: Settings, now: float) -> None:
         """Another policy holds from now on, and what ``name_of`` says now; the rest of the
-        settings is the same."""
+        settings is the same. Whom it sends away is cut, so that a revoked key has no
+        connection."""
         self.settings = settings
         policy = Policy(settings.policy.rules, self._prove)
+        roster = self.broker.roster
+        attached = [peer.route for peer in roster if peer.route is not None]
         self._turn.perform(self.broker.adopt(policy, settings.policy.engine_to_engine), now)
         self._turn.flush(now)
+        self.condemned.extend(route for route in attached if roster.at(route) is None)
 
     def step(self, now: float) -> bool:
         """One turn; whether another is due at once."""
-        return self._turn.once(now)
+        more = self._turn.once(now)
+        waiting = self._turn.waiting()
+        if waiting or len(self.broker.outboxes):
+            self._weigh({route: Waiting(*each) for route, each in waiting.items()}, now)
+        return more
+
+    def _weigh(self, waiting: dict[Route, Waiting], now: float) -> None:
+        """Who takes nothing of what waits for it is sent away (P8, P9)."""
+        for route, cut in self.broker.outboxes.report(waiting, now):
+            self._turn.drop(route)
+            if not cut:
+                self.condemned.append(route)
+            else:
+                self.counts["slow"] += 1
+                self._turn.perform(self.broker.cut(route, Cause.SLOW, cut, now), now)
+        self._turn.flush(now)
 
     def wake_at(self, now: float) -> float | None:
         """When the next turn is due, if nothing arrives before."""
         return self._turn.wake_at(now)
+
+    @property
+    def ports(self) -> Mapping[Lane, Port]:
+        """The ports that are open."""
+        return self._turn.ports
 
     @property
     def received(self) -> int:
@@ -122,6 +155,7 @@ class Daemon:
         self.counts["malformed"] += 1
         _logger.warning("malformed_message", extra={"fields": {"lane": route.lane.name.lower()}})
         if route.lane is not Lane.PIPE:
+            self.condemned.append(route)
             cause = Cause.VERSION if isinstance(error, OtherVersion) else Cause.MALFORMED
             effects = self.broker.cut(route, cause, error.what, now)
             self._turn.perform(effects, now)
@@ -141,11 +175,18 @@ class Daemon:
         user = port.user(route.peer) if port is not None else ""
         return "" if user in ("", LOCAL) else self._name_of(user)
 
+    def _reaches(self, route: Route) -> bool:
+        """Only a socket that is given something says that nobody is there."""
+        port = self._turn.ports.get(route.lane)
+        beat = encode([Parcel(Heartbeat())])
+        return port is not None and port.send(route.peer, beat) is not Sent.GONE
+
     def _answer(self, asked: Asked, now: float) -> list[BrokerEffect]:
         shell = {
             "version": _version(),
             "uptime_s": round(now - self._started, 3),
             "events": dict(sorted(self.counts.items())),
+            **self.gauges,
         }
         try:
             body, frames = encode_body(answer_to(asked.topic, self.broker, shell))

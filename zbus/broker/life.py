@@ -21,13 +21,17 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from zbus.broker.daemon import Daemon
+from zbus.broker.descriptors import backlog_max, raise_limit
 from zbus.broker.doorkeeper import Doorkeeper
+from zbus.broker.governor import Governor
+from zbus.broker.heap import Heap
 from zbus.broker.instance import InstanceLock
 from zbus.broker.notify import Notifier
 from zbus.broker.settings import Settings
 from zbus.errors import ZbusError
 from zbus.protocol.limits import HEADER_MAX_BYTES
 from zbus.transport.guard import Gate
+from zbus.transport.library import check_library
 from zbus.transport.port import Network
 from zbus.transport.profile import FRAME_MARGIN_BYTES, SocketProfile
 from zbus.transport.sockets import ZmqNetwork
@@ -54,7 +58,9 @@ def run_broker(
     Raises:
         AlreadyRunning: another broker has this place.
         ConfigError: it cannot be bound, or its directory or keys cannot be used.
+        UnfitLibrary: the libzmq of this machine cannot carry it.
     """
+    check_library()
     listen = settings.listen
     endpoints = (*listen.frontend, *listen.backend, *listen.pipe)
     with InstanceLock(settings.broker.runtime_dir, endpoints):
@@ -69,9 +75,11 @@ def run_broker(
 
 
 def _profile(settings: Settings) -> SocketProfile:
-    """Sockets that take the largest body of this bus in one frame."""
+    """Sockets that take the largest body of this bus in one frame, and have no more at their
+    doors than there is room for."""
     largest = max(HEADER_MAX_BYTES, settings.bounds.body_max_bytes)
-    return SocketProfile(frame_max_bytes=largest + FRAME_MARGIN_BYTES)
+    backlog = backlog_max(SocketProfile().backlog, raise_limit())
+    return SocketProfile(frame_max_bytes=largest + FRAME_MARGIN_BYTES, backlog=backlog)
 
 
 class _Life:
@@ -89,6 +97,7 @@ class _Life:
         self._read_again = reload
         self._reload_wanted = False
         self._looked = 0.0
+        self._heap = Heap()
         self._drain_s = settings.times.drain_s
         self._notifier = Notifier(os.environ)
         self._signals = 0
@@ -100,12 +109,16 @@ class _Life:
         self._spin_s = settings.broker.spin_s if several else 0.0
         now = time.monotonic()
         self._daemon = Daemon(settings, network, _tokens(), now, doorkeeper.name_of)
+        self._governor: Governor | None = None
 
     def live(self, ready: str) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
         signal.signal(signal.SIGHUP, self._note_reload)
         self._daemon.open()
+        settings, network = self._doorkeeper.settings, self._network
+        if isinstance(network, ZmqNetwork):
+            self._governor = Governor(settings, network, self._daemon, raise_limit())
         if ready:
             print(ready, flush=True)
         self._notifier.ready("serving")
@@ -140,18 +153,24 @@ class _Life:
         if now - self._looked >= _LOOK_S:
             self._looked = now
             self._doorkeeper.watch()
+            counts = self._daemon.counts
+            self._heap.look(counts["peer_attached"] + counts["peer_lost"], now)
 
     def _turn(self, until: float | None = None) -> None:
         now = time.monotonic()
         self._look_after(now)
         more = self._daemon.step(now)
+        governor = self._governor
+        if governor is not None:
+            governor.turn(now)
         self._feed(now)
         if more or self._network.readable():
             return
         if self._spin_s and self._is_busy(now) and self._spin():
             return
-        due = self._daemon.wake_at(now)
-        bounds = [instant for instant in (due, until, self._feed_at()) if instant is not None]
+        look = governor.wake_at() if governor is not None else None
+        dues = (self._daemon.wake_at(now), until, self._feed_at(), look)
+        bounds = [instant for instant in dues if instant is not None]
         self._network.wait(max(min(bounds) - now, 0.0) if bounds else None)
 
     def _is_busy(self, now: float) -> bool:
@@ -180,6 +199,8 @@ class _Life:
             self._turn(deadline)
         left = self._daemon.left()
         self._daemon.close(time.monotonic())
+        if self._governor is not None:
+            self._governor.close()
         for request in left:
             _logger.error("request_left", extra={"fields": {"request": request}})
         _logger.info("broker_gone", extra={"fields": {"left": len(left)}})

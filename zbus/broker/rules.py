@@ -30,7 +30,9 @@ _OPEN = "open"
 _DIRECTIONS = ("request", "serve", "push")
 _COUNT = Count(1, 1_000_000)
 _SIZE = Size(1, 2**40)
-_LIMITS = ("in_flight", "rate", "bytes")
+_COUNTS = ("in_flight", "rate", "push_rate")
+_SIZES = ("bytes", "push_bytes")
+_KEYS = (*_DIRECTIONS, *_COUNTS, *_SIZES)
 _Table = Mapping[str, Rule]
 
 
@@ -42,7 +44,7 @@ class Rules:
     def expected(self) -> str:
         return (
             '"open", or a table for each name with request, serve, push (lists of topics, '
-            '"jobs.*" or "*"), in_flight, rate (a second) and bytes (a second)'
+            '"jobs.*" or "*"), in_flight, and rate, bytes, push_rate and push_bytes (a second)'
         )
 
     def read(self, value: object) -> _Table | None:
@@ -76,14 +78,18 @@ def _rule(name: str, table: object) -> Rule:
     if not isinstance(table, dict):
         raise ValueError(f"{name} is no table")
     for key in table:
-        if key not in (*_DIRECTIONS, *_LIMITS):
+        if key not in _KEYS:
             raise ValueError(f"{name} has {key!r:.40}, which is no part of a rule")
     lists = {key: _patterns(name, key, table.get(key, [])) for key in _DIRECTIONS}
+    counts = {key: _COUNT.read(table[key]) for key in _COUNTS if key in table}
+    sizes = {key: _SIZE.read(table[key]) for key in _SIZES if key in table}
     return Rule(
         **lists,
-        in_flight=_COUNT.read(table["in_flight"]) if "in_flight" in table else 0,
-        rate=_COUNT.read(table["rate"]) if "rate" in table else 0,
-        bytes_s=_SIZE.read(table["bytes"]) if "bytes" in table else 0,
+        in_flight=counts.get("in_flight", 0),
+        rate=counts.get("rate", 0),
+        bytes_s=sizes.get("bytes", 0),
+        push_rate=counts.get("push_rate", 0),
+        push_bytes_s=sizes.get("push_bytes", 0),
     )
 
 
@@ -103,7 +109,8 @@ def _shown(rule: Rule) -> str:
         for key in _DIRECTIONS
         if getattr(rule, key)
     ]
-    parts += [f"{key} = {getattr(rule, key)}" for key in _LIMITS[:2] if getattr(rule, key)]
-    if rule.bytes_s:
-        parts.append(f'bytes = "{show_size(rule.bytes_s)}"')
+    parts += [f"{key} = {count}" for key in _COUNTS if (count := getattr(rule, key))]
+    parts += [
+        f'{key} = "{show_size(size)}"' for key in _SIZES if (size := getattr(rule, f"{key}_s"))
+    ]
     return f"{{{', '.join(parts)}}}"

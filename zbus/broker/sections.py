@@ -35,6 +35,7 @@ from zbus.transport.endpoints import broker_endpoint
 __all__ = [
     "DOORS",
     "BrokerSection",
+    "GovernorSection",
     "LimitsSection",
     "ListenSection",
     "LogSection",
@@ -157,7 +158,16 @@ class LimitsSection:
         default=_PROTOCOL.body_max_bytes,
         metadata=_about(
             Size(1, 2**30),
-            "Body of one request, reply or push, its arrays included.",
+            "Body of one request, reply or push, its arrays included. A larger one of a request "
+            "or a reply travels in chunks.",
+        ),
+    )
+    object_max_bytes: int = field(
+        default=_PROTOCOL.object_max_bytes,
+        metadata=_about(
+            Size(0, 2**40),
+            "Body of one request or reply that travels in chunks; 0 for none. The broker keeps "
+            "none of it.",
         ),
     )
     open_requests: int = field(
@@ -189,12 +199,84 @@ class LimitsSection:
             "limits.body_max.",
         ),
     )
+    target_bytes: int = field(
+        default=_PROTOCOL.target_bytes,
+        metadata=_about(
+            Size(1, 2**40),
+            "Bytes of requests and pushes that wait for one peer. A request beyond them is "
+            "refused as Overloaded, a push is kept back at its sender. At most limits.outbox.",
+        ),
+    )
+    memory_bytes: int = field(
+        default=_PROTOCOL.memory_bytes,
+        metadata=_about(
+            Size(1, 2**50),
+            "Bytes that wait for all peers together; one of them may have an eighth of what is "
+            "left free. At least four times limits.body_max.",
+        ),
+    )
+    slow_s: float = field(
+        default=_PROTOCOL.slow_s,
+        metadata=_about(
+            Duration(0.1, 3600.0),
+            "A peer that takes nothing of what waits for it is cut after this. One that is "
+            "stopped, or does not answer to heartbeats, is lost long before.",
+        ),
+    )
+    poison_kills: int = field(
+        default=_PROTOCOL.poison_kills,
+        metadata=_about(
+            Count(0, 1_000),
+            "Processes that may die while they have the same request, before it is refused as "
+            "Poisoned; zbus poison shows and releases it. 0: any number.",
+        ),
+    )
     restart_settle_s: float = field(
         default=_PROTOCOL.restart_settle_s,
         metadata=_about(
             Duration(0.0, 60.0),
             "How long a broker that has just started keeps repeated requests back, so that every "
             "server is there again before one is given a repeat.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GovernorSection:
+    """What connections may cost before they say anything. Who goes beyond is cut, and nobody else
+    notices."""
+
+    connections: int = field(
+        default=9_216,
+        metadata=_about(
+            Count(1, 1_000_000),
+            "Connections at once, of whatever kind; a peer takes two. Never more than half of the "
+            "descriptors that the process may have. Beyond them, who has been silent longest is "
+            "cut.",
+        ),
+    )
+    unread_bytes: int = field(
+        default=2_097_152,
+        metadata=_about(
+            Size(1, 2**40),
+            "Bytes that one connection may bring before its message is complete; beyond them it "
+            "is cut. Never less than the largest message that limits.body_max allows.",
+        ),
+    )
+    strangers_bytes: int = field(
+        default=16_777_216,
+        metadata=_about(
+            Size(1, 2**40),
+            "Bytes that all connections together may bring that have not said anything whole "
+            "yet; beyond them, who brought most is cut.",
+        ),
+    )
+    hello_s: float = field(
+        default=4.0,
+        metadata=_about(
+            Duration(0.5, 3600.0),
+            "How long a connection may be there without being an attached peer's, before it is "
+            "cut.",
         ),
     )
 

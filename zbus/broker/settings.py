@@ -23,6 +23,7 @@ from zbus.broker.origins import DEFAULT, Layers, flag_of, variable_of
 from zbus.broker.sections import (
     DOORS,
     BrokerSection,
+    GovernorSection,
     LimitsSection,
     ListenSection,
     LogSection,
@@ -53,6 +54,7 @@ __all__ = [
 
 S = TypeVar("S", bound="DataclassInstance")
 _ETC = Path("/etc/zbus")
+_BODIES_MIN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Settings:
     listen: ListenSection = field(default_factory=ListenSection)
     times: TimesSection = field(default_factory=TimesSection)
     bounds: LimitsSection = field(default_factory=LimitsSection)
+    governor: GovernorSection = field(default_factory=GovernorSection)
     security: SecuritySection = field(default_factory=SecuritySection)
     policy: PolicySection = field(default_factory=PolicySection)
     log: LogSection = field(default_factory=LogSection)
@@ -73,10 +76,15 @@ class Settings:
             heartbeat_s=self.times.heartbeat_s,
             peers=self.bounds.peers,
             body_max_bytes=self.bounds.body_max_bytes,
+            object_max_bytes=self.bounds.object_max_bytes,
             open_requests=self.bounds.open_requests,
             window=self.bounds.window,
             push_window=self.bounds.push_window,
             outbox_bytes=self.bounds.outbox_bytes,
+            target_bytes=self.bounds.target_bytes,
+            memory_bytes=self.bounds.memory_bytes,
+            slow_s=self.bounds.slow_s,
+            poison_kills=self.bounds.poison_kills,
             restart_settle_s=self.bounds.restart_settle_s,
         )
 
@@ -201,6 +209,7 @@ def _settings(values: Mapping[str, object]) -> Settings:
         listen=_filled("listen", base.listen, values),
         times=_filled("times", base.times, values),
         bounds=_filled("bounds", base.bounds, values),
+        governor=_filled("governor", base.governor, values),
         security=_filled("security", base.security, values),
         policy=_filled("policy", base.policy, values),
         log=_filled("log", base.log, values),
@@ -225,6 +234,17 @@ def _cross_problems(loaded: Loaded) -> Iterator[str]:
         yield (
             f"{origins['limits.outbox']}: limits.outbox is below limits.body_max "
             f"({origins['limits.body_max']}), so that the largest body could never be sent"
+        )
+    if bounds.target_bytes > bounds.outbox_bytes:
+        yield (
+            f"{origins['limits.target']}: limits.target is above limits.outbox "
+            f"({origins['limits.outbox']}), so that requests could have their handler cut"
+        )
+    if bounds.memory_bytes < _BODIES_MIN * bounds.body_max_bytes:
+        yield (
+            f"{origins['limits.memory']}: limits.memory is below {_BODIES_MIN} times "
+            f"limits.body_max ({origins['limits.body_max']}), so that one peer that does not read "
+            "could keep the largest body from all others"
         )
 
 

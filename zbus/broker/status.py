@@ -2,8 +2,11 @@
 
     zbus.ping     {"broker", "version"}
     zbus.status   {"broker", "version", "draining", "uptime_s", "peers", "requests", "counts", ...}
-    zbus.peers    [{"name", "role", "attached", "topics", "asked", "holds", "window"}]
+    zbus.peers    [{"name", "role", "attached", "topics", "asked", "holds", "window",
+                   "waiting_bytes"}]
     zbus.topics   {topic: [server, ...]}
+    zbus.poison   [{"number", "topic", "quarantined", "deaths", "refused", "digest", "bytes"}]
+    zbus.poison.release.NUMBER   that row, which is there no longer; None if it was not
 
 Never a body, a token, a session or a routing id.
 """
@@ -16,9 +19,13 @@ from typing import Any
 
 from zbus.errors import NoHandler
 from zbus.protocol.broker import Broker
+from zbus.protocol.quarantine import Suspect
 from zbus.protocol.roster import Peer
 
 __all__ = ["answer_to"]
+
+_POISON = "zbus.poison"
+_RELEASE = f"{_POISON}.release."
 
 
 def answer_to(topic: str, broker: Broker, shell: Mapping[str, Any]) -> Any:
@@ -37,6 +44,10 @@ def answer_to(topic: str, broker: Broker, shell: Mapping[str, Any]) -> Any:
         return [_peer(peer) for peer in sorted(broker.roster, key=lambda peer: peer.name)]
     if topic == "zbus.topics":
         return dict(sorted(broker.roster.topics().items()))
+    if topic == _POISON:
+        return [_suspect(each) for each in broker.switchboard.quarantine.suspects.values()]
+    if topic.startswith(_RELEASE):
+        return _released(topic.removeprefix(_RELEASE), broker)
     raise NoHandler(f'the broker has no topic "{topic}"')
 
 
@@ -49,6 +60,11 @@ def _status(broker: Broker, shell: Mapping[str, Any]) -> dict[str, Any]:
         "requests": len(broker.switchboard.tickets),
         "lanes": len(broker.conveyor.lanes),
         "topics": len(broker.roster.topics()),
+        "waiting_bytes": broker.roster.budget.used,
+        "waiting_bytes_most": broker.roster.budget.used_most,
+        "quarantined": sum(
+            suspect.quarantined for suspect in broker.switchboard.quarantine.suspects.values()
+        ),
         "counts": dict(sorted(counts.items())),
         **shell,
     }
@@ -63,4 +79,25 @@ def _peer(peer: Peer) -> dict[str, Any]:
         "asked": len(peer.asked),
         "holds": len(peer.holds),
         "window": peer.window,
+        "waiting_bytes": peer.backlog.waiting,
     }
+
+
+def _suspect(suspect: Suspect) -> dict[str, Any]:
+    return {
+        "number": suspect.number,
+        "topic": suspect.topic,
+        "quarantined": suspect.quarantined,
+        "deaths": [
+            {"peer": name, "epoch": epoch, "asked_by": source}
+            for (name, epoch), source in suspect.deaths.items()
+        ],
+        "refused": suspect.refused,
+        "digest": suspect.digest.hex(),
+        "bytes": suspect.size,
+    }
+
+
+def _released(number: str, broker: Broker) -> dict[str, Any] | None:
+    suspect = broker.switchboard.quarantine.release(number)
+    return None if suspect is None else _suspect(suspect)

@@ -39,6 +39,8 @@ COMMANDS = {
     "listen": Room("zbus.cli.listen", "Print what is pushed to a topic."),
     "ls": Room("zbus.cli.ls", "List peers, or topics and who serves them."),
     "ping": Room("zbus.cli.ping", "Measure the way to the broker and back."),
+    "bench": Room("zbus.cli.bench", "Ask at a steady rate and tell how long it takes."),
+    "poison": Room("zbus.cli.poison", "See and release requests that are in quarantine."),
     "keygen": Room("zbus.cli.keygen", "Make a key pair for a broker or a peer."),
     "trust": Room("zbus.cli.trust", "Let the owner of a key in, or list who is let in."),
     "revoke": Room("zbus.cli.revoke", "Let the owner of a key in no longer."),

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from zbus.errors import ZbusError
-from zbus.peer.arguments import deadline_of, seconds_of
+from zbus.peer.arguments import RequestOptions, deadline_of, seconds_of
 from zbus.peer.channel import (
     CONNECT_S,
     DRAIN_S,
@@ -55,11 +55,11 @@ class Peer:
         timeout: float,
         to: str = "",
         unserved: Unserved = "raise",
-        trace: str = "",
+        **options: Unpack[RequestOptions],
     ) -> Any:
-        """Ask, and await the reply's body. Arguments and errors as for ``zbus.Peer.request``."""
-        channel = self._channel
-        ask = channel.prepare(topic, body, timeout, to=to, unserved=unserved, trace=trace)
+        """Ask, and await the reply's body. Arguments and errors as for ``zbus.Peer.request``, but
+        that ``progress`` is called by this loop."""
+        ask = self._prepare(topic, body, timeout, to, unserved, options)
         return value_of(await self._end_of(ask))
 
     async def submit(
@@ -70,18 +70,33 @@ class Peer:
         timeout: float,
         to: str = "",
         unserved: Unserved = "raise",
-        trace: str = "",
+        **options: Unpack[RequestOptions],
     ) -> asyncio.Future[Any]:
         """Ask without waiting: it has been sent when this returns, and what comes is a future
         of what ``request`` returns or raises. Its ``cancel`` gives the request up."""
         channel = self._channel
-        ask = channel.prepare(topic, body, timeout, to=to, unserved=unserved, trace=trace)
+        ask = self._prepare(topic, body, timeout, to, unserved, options)
         waiter = _Waiter()
         number = channel.begin(ask, waiter.end_with_value)
         waiter.future.add_done_callback(
             lambda future: channel.cancel(number) if future.cancelled() else None
         )
         return waiter.future
+
+    def _prepare(
+        self,
+        topic: str,
+        body: Any,
+        timeout: float,
+        to: str,
+        unserved: Unserved,
+        options: RequestOptions,
+    ) -> Ask:
+        ask = self._channel.prepare(topic, body, timeout, to, unserved, options)
+        progress = options.get("progress")
+        if progress is not None:
+            ask.progress = partial(_post, asyncio.get_running_loop(), progress)
+        return ask
 
     async def request_all(
         self,
@@ -187,17 +202,11 @@ class _Waiter:
 
     def end(self, outcome: object) -> None:
         """The future's result is the outcome itself. From any thread."""
-        self._post(self._set_outcome, outcome)
+        _post(self._loop, self._set_outcome, outcome)
 
     def end_with_value(self, outcome: Outcome) -> None:
         """The future's result is the reply's body. From any thread."""
-        self._post(self._set_value, outcome)
-
-    def _post(self, deliver: Callable[[Any], None], outcome: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(deliver, outcome)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits any more
+        _post(self._loop, self._set_value, outcome)
 
     def _set_outcome(self, outcome: object) -> None:
         if not self.future.done():
@@ -211,6 +220,15 @@ class _Waiter:
         except ZbusError as error:
             self.future.set_exception(error)
             self.future.exception()  # which counts as looked at
+
+
+def _post(
+    loop: asyncio.AbstractEventLoop, deliver: Callable[[Any], object], outcome: object
+) -> None:
+    try:
+        loop.call_soon_threadsafe(deliver, outcome)
+    except RuntimeError:
+        return  # the loop is closed: nobody waits any more
 
 
 class Connecting(Coroutine[Any, Any, Peer]):

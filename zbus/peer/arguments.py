@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from zbus.errors import ConfigError, InvalidName, InvalidTimeout
+from zbus.protocol.effect import Progress
 from zbus.protocol.session import SessionLimits
 
 __all__ = [
     "TIMEOUT_MAX_S",
     "TRACE_MAX",
+    "RequestOptions",
     "check_limits",
+    "check_options",
     "check_trace",
     "deadline_of",
     "one_of",
@@ -34,6 +37,14 @@ TIMEOUT_MAX_S = 1e9
 """What longer times are cut to."""
 TRACE_MAX = 64
 """Characters of a trace context (spec 4.5)."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request takes besides: a W3C trace context that travels along, and who is told how
+    far a large body of it has come, its own or its reply's."""
+
+    trace: str
+    progress: Callable[[Progress], object] | None
 
 
 def deadline_of(timeout: float) -> float:
@@ -59,6 +70,17 @@ def check_trace(trace: object) -> None:
         raise InvalidName(
             f"trace {trace!r:.80} is no W3C trace context of at most {TRACE_MAX} characters"
         )
+
+
+def check_options(options: RequestOptions) -> None:
+    """Refuse what is no option of a request, or not what it has to be."""
+    for name in options:
+        if name not in RequestOptions.__annotations__:
+            raise TypeError(f"there is no argument {name!r}")
+    check_trace(options.get("trace", ""))
+    progress = options.get("progress")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress {progress!r:.80} cannot be called")
 
 
 def check_limits(limits: SessionLimits) -> None:

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from zbus.errors import ZbusError
@@ -24,6 +24,9 @@ class Returned(NamedTuple):
 
     body: bytes
     frames: Frames
+
+    def __repr__(self) -> str:
+        return f"Returned(<{len(self.body)} bytes>, frames={len(self.frames)})"
 
 
 DONE = Returned(b"", NO_FRAMES)
@@ -43,8 +46,8 @@ class Call:
 
     topic: str
     source: str
-    body: bytes
-    frames: Frames
+    body: bytes = field(repr=False)
+    frames: Frames = field(repr=False)
     deadline: float | None
     trace: str
     finish: Callable[[Result], None]

@@ -20,15 +20,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from zbus.errors import (
-    BrokerUnreachable,
-    ClosedError,
-    ForkedClientError,
-    ZbusError,
+from zbus.errors import BrokerUnreachable, ClosedError, ForkedClientError, ZbusError
+from zbus.peer.arguments import (
+    RequestOptions,
+    check_limits,
+    check_options,
+    deadline_of,
+    one_of,
+    seconds_of,
 )
-from zbus.peer.arguments import check_limits, check_trace, deadline_of, one_of, seconds_of
 from zbus.peer.body import decode_body, encode_body
 from zbus.peer.counters import PeerCounters, counters_of
 from zbus.peer.credentials import Credentials, File
@@ -44,6 +47,7 @@ from zbus.protocol.message import Flag, Parcel, Reply, Role, Welcome
 from zbus.protocol.requests import Ask
 from zbus.protocol.session import Session, SessionLimits, State
 from zbus.protocol.topics import check_name, check_topic
+from zbus.transport.library import check_library
 from zbus.transport.port import Network
 from zbus.transport.sockets import ZmqNetwork
 
@@ -137,10 +141,9 @@ class Channel:
         topic: str,
         body: Any,
         timeout: float,
-        *,
         to: str = "",
         unserved: Unserved = "raise",
-        trace: str = "",
+        options: RequestOptions | None = None,
     ) -> Ask:
         """A request, checked and encoded but not sent. Its time runs from here."""
         self._driver.check()
@@ -148,11 +151,14 @@ class Channel:
         if to != "":
             check_name(to)
         flags = one_of(_FLAGS, unserved, "unserved")
-        if trace != "":
-            check_trace(trace)
         deadline = deadline_of(timeout)
         encoded, frames = encode_body(body)
-        return Ask(topic, encoded, deadline, frames, to, flags, trace)
+        ask = Ask(topic, encoded, deadline, frames, to, flags)
+        if options:
+            check_options(options)
+            ask.trace, progress = options.get("trace", ""), options.get("progress")
+            ask.progress = None if progress is None else partial(self.call_back, progress)
+        return ask
 
     def prepare_probe(self, topic: str, timeout: float) -> Ask:
         """A request that the broker answers once ``topic`` is served."""
@@ -329,6 +335,7 @@ class Channel:
 
 def attach(how: Attachment) -> Channel:
     """A channel that is attached to a broker; errors as for ``connect``."""
+    check_library()
     deadline = deadline_of(how.timeout)
     kind = one_of(_ROLES, how.role, "role")
     limits = how.limits or SessionLimits()

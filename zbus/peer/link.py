@@ -9,6 +9,7 @@ Rules:
 * Not thread-safe, but for ``finished`` and ``settled``, which handler threads call.
 * A callback given to ``request`` is called exactly once, from within a turn or a call, and must
   neither block nor raise.
+* The pipe is connected by the first push: who never pushes costs its broker one connection.
 * Whatever is said may be lost with a connection, and is said again after the next Welcome. So
   is what could not be said for want of a socket, and what an exception interrupted (``mend``).
 """
@@ -48,6 +49,7 @@ from zbus.protocol.effect import (
     SessionEffect,
     Start,
     Take,
+    Told,
 )
 from zbus.protocol.message import Frames, Key, Welcome
 from zbus.protocol.requests import Ask
@@ -180,6 +182,8 @@ class Link:
     def push(self, topic: str, body: bytes, frames: Frames) -> None:
         """Accept a push; errors as for ``Session.push``."""
         self.session.push(topic, body, frames)
+        if Lane.PUSH not in self._turn.ports:
+            self._connect_pipe()
 
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called once no push is unsettled, which may be now."""
@@ -255,7 +259,8 @@ class Link:
             self._reconnect()
         elif isinstance(effect, Attached):
             self._pipe = pipe_endpoint(self.endpoint, effect.welcome.pipe)
-            self._connect_pipe()
+            if self.session.out_lanes.queued:
+                self._connect_pipe()
             self._observer.attached(effect.welcome)
         elif isinstance(effect, Detached):
             self._observer.detached(effect.why)
@@ -263,12 +268,13 @@ class Link:
             self._observer.ended(effect.error)
         elif isinstance(effect, Happened):
             self._observer.happened(effect)
+        elif isinstance(effect, Told):
+            effect.tell(effect.progress)
 
     def _reconnect(self) -> None:
         for lane in (Lane.BROKER, Lane.PUSH):
             self._turn.forget(lane)
-            port = self._turn.ports.pop(lane, None)
-            if port is not None:
+            if (port := self._turn.ports.pop(lane, None)) is not None:
                 port.close()
         self._connect(Lane.BROKER, self._network.connect_dealer, self.endpoint)
         self._has_connected = True
@@ -330,8 +336,7 @@ class Link:
         self._of_executor().submit_lane(lane, calls)
 
     def _abandon(self, effect: Abandon) -> None:
-        call = self._calls.get(effect.key)
-        if call is not None:
+        if (call := self._calls.get(effect.key)) is not None:
             call.cancelled = True
             self._of_executor().cancel(call)
 
@@ -353,8 +358,7 @@ class Link:
 
     def _end(self, number: int, outcome: Outcome) -> None:
         # There is none where the call that asked was interrupted before it could be noted.
-        on_end = self._ends.pop(number, None)
-        if on_end is not None:
+        if (on_end := self._ends.pop(number, None)) is not None:
             on_end(outcome)
 
     def _tell_settled(self) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from zbus.errors import ZbusError
+from zbus.peer.arguments import RequestOptions
 from zbus.peer.channel import (
     CONNECT_S,
     DRAIN_S,
@@ -53,7 +54,7 @@ class Peer:
         timeout: float,
         to: str = "",
         unserved: Unserved = "raise",
-        trace: str = "",
+        **options: Unpack[RequestOptions],
     ) -> Any:
         """Ask, and wait for the reply's body.
 
@@ -64,13 +65,15 @@ class Peer:
             to: ask the peer of this name instead.
             unserved: ``"wait"`` lets the request wait until somebody serves the topic.
             trace: a W3C trace context that travels along.
+            progress: is called with a ``Progress`` now and then while a large body of this
+                request, its own or its reply's, is under way; in a thread of its own.
 
         Raises:
             RequestError: it ended without a reply; ``executed`` says whether the handler ran.
             CallerError: it could not be asked at all.
         """
         channel = self._channel
-        ask = channel.prepare(topic, body, timeout, to=to, unserved=unserved, trace=trace)
+        ask = channel.prepare(topic, body, timeout, to, unserved, options)
         return value_of(channel.converse(ask))
 
     def submit(
@@ -81,11 +84,11 @@ class Peer:
         timeout: float,
         to: str = "",
         unserved: Unserved = "raise",
-        trace: str = "",
+        **options: Unpack[RequestOptions],
     ) -> Reply:
         """Ask without waiting: a future of what ``request`` returns or raises."""
         channel = self._channel
-        ask = channel.prepare(topic, body, timeout, to=to, unserved=unserved, trace=trace)
+        ask = channel.prepare(topic, body, timeout, to, unserved, options)
         future = Reply(channel)
         future.number = channel.begin(ask, future.end)
         return future

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgpack
 import msgspec
@@ -30,6 +30,8 @@ from zbus.protocol.message import Frames
 
 __all__ = ["Unpacking"]
 
+_C = TypeVar("_C")
+_T = TypeVar("_T")
 _COLLISIONS_MAX = 64
 """Keys of one hash in one dict or set."""
 
@@ -73,7 +75,9 @@ class Unpacking:
 
     def whole(self, packed: bytes | memoryview) -> Any:
         """The value. Raises ``Malformed`` and whatever the libraries raise on hostile bytes."""
-        value = self._settled(_unpacked(packed), MAX_DEPTH)
+        value = _unpacked(packed)
+        if not _is_settled(value):
+            value = self._settled(value, MAX_DEPTH)
         if len(self._used) != len(self._frames):
             raise Malformed("the body came with frames that it does not name")
         return value
@@ -142,17 +146,16 @@ class Unpacking:
         return int.from_bytes(content, "big", signed=True)
 
     def _datetime(self, content: bytes, _room: int) -> datetime.datetime:
-        return datetime.datetime.fromisoformat(_read_moment(content))
+        return _made("a datetime", datetime.datetime.fromisoformat, _read_moment(content))
 
     def _date(self, content: bytes, _room: int) -> datetime.date:
-        return datetime.date.fromisoformat(_read_moment(content))
+        return _made("a date", datetime.date.fromisoformat, _read_moment(content))
 
     def _array(self, content: bytes, _room: int) -> Any:
         form = _read_array(content)
         buffer = form.buffer
-        if isinstance(buffer, _Where):
-            return restore(Flat(form.dtype, form.shape, form.fortran, self._span(buffer)))
-        return restore(Flat(form.dtype, form.shape, form.fortran, buffer))
+        whole = self._span(buffer) if isinstance(buffer, _Where) else buffer
+        return _made("an array", restore, Flat(form.dtype, form.shape, form.fortran, whole))
 
     def _bytes(self, content: bytes, _room: int) -> bytes:
         return bytes(self._span(_read_where(content)))
@@ -191,6 +194,40 @@ _READERS: Mapping[int, Any] = {
 def _unpacked(packed: bytes | memoryview) -> Any:
     # By default msgpack lets no length in the bytes exceed the number of bytes.
     return msgpack.unpackb(packed, ext_hook=_Ext, strict_map_key=False)
+
+
+def _is_settled(value: Any) -> bool:
+    """Whether nothing in it is left to be read, nor to be refused. Most bodies are so, and are
+    looked at level by level, without a call for each of their parts."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for container in level:
+            items: Any = container
+            if type(container) is dict:
+                if not LEAVES.issuperset(map(type, container)):
+                    return False
+                items = container.values()
+            elif type(container) is not list:
+                return False
+            if not LEAVES.issuperset(map(type, items)):
+                for item in items:
+                    if type(item) not in LEAVES:
+                        inner.append(item)
+        if not inner:
+            return True
+        level = inner
+    return False
+
+
+def _made(what: str, make: Callable[[_C], _T], content: _C) -> _T:
+    try:
+        return make(content)
+    except Malformed:
+        raise
+    except Exception as error:  # noqa: BLE001 - whose text may quote the body
+        kind = type(error).__name__
+        raise Malformed(f"a body with {what} that cannot be made: {kind}") from None
 
 
 def _inside(room: int) -> int:

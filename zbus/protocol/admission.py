@@ -14,7 +14,7 @@ from hmac import compare_digest
 
 from zbus.protocol.effect import Lane, Route
 from zbus.protocol.limits import Limits
-from zbus.protocol.message import Cause, Hello, Role
+from zbus.protocol.message import Cause, Hello, Role, Welcome
 from zbus.protocol.policy import Policy
 from zbus.protocol.roster import Peer, Roster
 
@@ -57,6 +57,21 @@ class Admission:
     def grant(self, peer: Peer, route: Route) -> None:
         """This peer is taken in: what it may do, and as whom, is the policy's to say."""
         self._give(peer, self.policy.prove(route) or "")
+
+    def welcome(self, peer: Peer, incarnation: int, pipe: tuple[str, ...]) -> Welcome:
+        """What a peer is told that is taken in: the limits that it is to keep (spec 5.4)."""
+        limits, grants = self._limits, peer.grants
+        window = limits.push_window
+        return Welcome(
+            peer.session,
+            incarnation,
+            max(1, int(limits.heartbeat_s * 1000)),
+            limits.body_max_bytes,
+            limits.open_requests,
+            window if grants is None else grants.push_window(window),
+            pipe,
+            limits.object_max_bytes,
+        )
 
     def release(self, peer: Peer) -> None:
         """This peer is forgotten."""

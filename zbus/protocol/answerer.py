@@ -12,25 +12,43 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from zbus.errors import Draining, NoHandler, Overloaded, Superseded, ZbusError
+from zbus.errors import (
+    Cancelled,
+    Draining,
+    Executed,
+    NoHandler,
+    Overloaded,
+    RequestTimeout,
+    Superseded,
+    ZbusError,
+)
 from zbus.protocol.asker import EXECUTED, TO_BROKER
 from zbus.protocol.effect import Abandon, Send, SessionEffect, Start
 from zbus.protocol.memory import Memory, Started
 from zbus.protocol.message import (
     AGAIN,
     UNKNOWN_ID,
+    Accept,
     Cancel,
+    Chunk,
+    Done,
     Fault,
     Flag,
+    Frames,
     Key,
+    Offer,
     Parcel,
     Request,
     as_text,
+    with_body,
 )
+from zbus.protocol.objects import Mark, Objects
+from zbus.protocol.streams import InStream
 
 __all__ = ["Answerer", "fault_item"]
 
 _ASK = int(Flag.ASK)
+_LARGE = int(Flag.LARGE)
 _STALLED_RETRY_MS = 50
 _MILLIS_MAX = 2**53
 
@@ -38,8 +56,10 @@ _MILLIS_MAX = 2**53
 class Answerer:
     """The requests this peer was asked, from their arrival to their settlement."""
 
-    def __init__(self, memory: Memory, window: int) -> None:
+    def __init__(self, memory: Memory, window: int, objects: Objects) -> None:
         self.memory = memory
+        self._objects = objects
+        memory.on_forgotten = objects.drop_of
         self.started = 0
         self.repeats = 0
         self.refused = 0
@@ -63,14 +83,19 @@ class Answerer:
         if known is not None:
             self._repeat(known, item, now, effects)
             return
+        deadline = now + item.ttl_ms / 1000.0
         refusal = self._refusal(item, key, topics, waited_s)
+        if refusal is None and item.flags & _LARGE:
+            refusal = self._expect(item, key, deadline - waited_s)
         if refusal is not None:
             self.refused += 1
             self.memory.drop_empty(key.source)
             effects.append(Send(TO_BROKER, Parcel(refusal)))
             return
-        deadline = now + item.ttl_ms / 1000.0
-        self.memory.begin(key, deadline)
+        known = self.memory.begin(key, deadline)
+        if item.flags & _LARGE:
+            known.large = True  # it begins once all of its argument is here
+            return
         self.started += 1
         effects.append(Start(key, item, parcel.frames, deadline - waited_s))
 
@@ -91,8 +116,101 @@ class Answerer:
         """The caller gave up."""
         key = Key(item.source, item.epoch, item.number)
         known = self.memory.get(key)
-        if known is not None and known.answer is None:
+        if known is None:
+            return
+        if known.large:
+            self._end_chunks(known, Cancelled(executed=Executed.NO))
+        elif known.answer is None:
             effects.append(Abandon(key))
+
+    # -- large bodies ------------------------------------------------------------------------
+
+    def offer(
+        self, key: Key, body: bytes, frames: Frames, attached: bool, effects: list[SessionEffect]
+    ) -> None:
+        """The run of ``key`` ended with a reply that travels in chunks."""
+        known = self.memory.get(key)
+        if known is None or known.answer is not None:
+            return
+        mark = Mark(*key, True)
+        manifest = self._objects.offer(mark, body, frames, known.deadline)
+        known.large = True
+        self.answer(key, Parcel(Offer(*key, manifest)), attached, effects)
+        if self.memory.get(key) is not known:
+            self._objects.drop(mark)  # nobody waits for it any more
+
+    def told_of_large(self, parcel: Parcel, now: float, effects: list[SessionEffect]) -> None:
+        """A Chunk of a large argument came, or the source has all of a large answer."""
+        if isinstance(parcel.item, Done):
+            self._done(parcel.item)
+        else:
+            self._chunked(parcel, now, effects)
+
+    def _chunked(self, parcel: Parcel, now: float, effects: list[SessionEffect]) -> None:
+        """A Chunk of the large argument of a request came."""
+        item: Chunk = parcel.item  # type: ignore[assignment]
+        key = Key(item.source, item.epoch, item.number)
+        known = self.memory.get(key)
+        try:
+            stream = self._objects.arrived(parcel)
+        except ZbusError as error:
+            error.executed = Executed.NO
+            if known is not None:
+                effects.append(Send(TO_BROKER, self._end_chunks(known, error)))
+            return
+        if stream is not None and stream.is_whole and known is not None:
+            self._begin(known, stream, now, effects)
+
+    def _done(self, item: Done) -> None:
+        """The source has the whole of a large answer. Its id is still remembered, for it was
+        run; what it was answered is kept no longer."""
+        known = self.memory.get(Key(item.source, item.epoch, item.number))
+        if known is not None and known.large and known.answer is not None:
+            known.large = False
+            self._objects.drop_of(known.key)
+
+    def end_overdue(self, now: float) -> None:
+        """Throw away the large bodies whose time is up."""
+        for mark in self._objects.due(now):
+            known = self.memory.get(mark.key)
+            if known is not None and known.large:
+                self._end_chunks(known, RequestTimeout(executed=Executed.NO))
+
+    def _expect(self, item: Request, key: Key, deadline: float) -> Fault | None:
+        try:
+            self._objects.expect(Mark(*key, False), item.body, item, deadline)
+        except ZbusError as error:
+            error.executed = Executed.NO
+            return fault_item(key, error)
+        return None
+
+    def _begin(
+        self, known: Started, stream: InStream, now: float, effects: list[SessionEffect]
+    ) -> None:
+        assert stream.request is not None
+        key = known.key
+        if now >= stream.deadline:
+            self._end_chunks(known, RequestTimeout(executed=Executed.NO))
+            return
+        known.large = False
+        self._objects.drop_of(key)
+        body, frames = stream.whole()
+        # Whoever sent it learns that nothing of it is under way any more.
+        accept = Accept(*key, False, stream.next, 0, False)
+        effects.append(Send(TO_BROKER, Parcel(accept)))
+        self.started += 1
+        request = with_body(stream.request, body, len(frames))
+        effects.append(Start(key, request, frames, stream.deadline))
+
+    def _end_chunks(self, known: Started, error: ZbusError) -> Parcel:
+        """No more chunks of this request, in either direction. If it has not begun, it never
+        does, and this is its answer."""
+        known.large = False
+        self._objects.drop_of(known.key)
+        fault = Parcel(fault_item(known.key, error))
+        if known.answer is None:
+            self.memory.finish(known, fault)
+        return fault
 
     def _refusal(
         self, item: Request, key: Key, topics: Container[str], waited_s: float
@@ -122,6 +240,8 @@ class Answerer:
         self.memory.extend(known, now + item.ttl_ms / 1000.0)
         if known.answer is not None:
             effects.append(Send(TO_BROKER, known.answer))
+        elif known.large:
+            self._objects.again(Mark(*known.key, False))
 
 
 def fault_item(key: Key, error: ZbusError) -> Fault:

@@ -25,8 +25,31 @@ from zbus.errors import (
     ZbusError,
     error_for,
 )
-from zbus.protocol.effect import Lane, Outcome, Resolve, Route, Send, SessionEffect
-from zbus.protocol.message import AGAIN, Cancel, Fault, Parcel, Reply
+from zbus.protocol.effect import (
+    Lane,
+    Outcome,
+    Progress,
+    Resolve,
+    Route,
+    Send,
+    SessionEffect,
+    Told,
+)
+from zbus.protocol.message import (
+    AGAIN,
+    NO_FRAMES,
+    Accept,
+    Cancel,
+    Chunk,
+    Done,
+    Fault,
+    Flag,
+    Key,
+    Offer,
+    Parcel,
+    Reply,
+)
+from zbus.protocol.objects import Mark, Objects
 from zbus.protocol.requests import Ask, OpenRequests
 
 __all__ = ["EXECUTED", "TO_BROKER", "Asker"]
@@ -36,27 +59,34 @@ EXECUTED = (Executed.NO, Executed.MAYBE, Executed.YES)
 """``executed`` by its code on the wire."""
 _DRAINING_RETRY_S = 0.25
 _UNSETTLED_RETRY_S = 0.1
+_LARGE = int(Flag.LARGE)
 _NOT_YET_THERE = frozenset((NoTarget.number, NoHandler.number))
 
 
 class Asker:
     """The requests this peer asked, from the call to their one end."""
 
-    def __init__(self, source: str, epoch: int) -> None:
+    def __init__(self, source: str, epoch: int, objects: Objects) -> None:
         self.requests = OpenRequests(source, epoch)
         self.late_answers = 0
         self._source = source
         self._epoch = epoch
         self._settled_at = float("-inf")
+        self._objects = objects
 
     def __len__(self) -> int:
         return len(self.requests)
 
     def ask(self, ask: Ask, open_max: int) -> None:
-        """Open a request, or raise ``Overloaded`` at the broker's bound."""
+        """Open a request, or raise ``Overloaded`` at the broker's bound, or ``TooLarge``."""
         if len(self.requests) >= open_max:
             raise Overloaded(f"{len(self.requests)} requests are open", retry_after_s=0.05)
+        large = self._objects.is_large(ask.body, ask.frames)
         self.requests.add(ask)
+        if large:
+            mark = Mark(self._source, self._epoch, ask.number, False)
+            ask.body = self._objects.offer(mark, ask.body, ask.frames, None)
+            ask.frames, ask.flags, ask.large = NO_FRAMES, ask.flags | _LARGE, True
 
     def send(self, ask: Ask, now: float, effects: list[SessionEffect]) -> None:
         """Say it, for the first time or again, with the time that is left."""
@@ -93,6 +123,62 @@ class Asker:
             self._resolve(item.number, parcel, effects)
         else:
             self.late_answers += 1
+
+    def told_of_large(self, parcel: Parcel, effects: list[SessionEffect]) -> None:
+        """Something about a large body that we send, or a Chunk of a large reply."""
+        item = parcel.item
+        if isinstance(item, Offer):
+            self._offered(item, effects)
+        elif isinstance(item, Accept):
+            self._accepted(item, effects)
+        else:
+            self._chunked(parcel, effects)
+
+    def _offered(self, item: Offer, effects: list[SessionEffect]) -> None:
+        """A large reply is to be had: it is asked for in chunks."""
+        ask = self.requests.get(item.number) if self._is_ours(item) else None
+        if ask is None:
+            self.late_answers += 1
+            return
+        ask.large = True
+        try:
+            self._objects.expect(self._mark(ask.number), item.body, None, ask.deadline)
+        except ZbusError as error:
+            self._refuse_reply(ask.number, error, effects)
+
+    def _accepted(self, item: Accept, effects: list[SessionEffect]) -> None:
+        """Whoever has our request, or its large answer, asks for chunks."""
+        stream = self._objects.accepted(item)
+        ask = self.requests.get(item.number) if not item.reply else None
+        if stream is not None and ask is not None and ask.progress is not None:
+            progress = Progress("argument", stream.arrived_bytes, stream.size)
+            effects.append(Told(ask.progress, progress))
+
+    def _chunked(self, parcel: Parcel, effects: list[SessionEffect]) -> None:
+        """A Chunk of a large reply came."""
+        item: Chunk = parcel.item  # type: ignore[assignment]
+        try:
+            stream = self._objects.arrived(parcel)
+        except ZbusError as error:
+            self._refuse_reply(item.number, error, effects)
+            return
+        ask = self.requests.get(item.number)
+        if stream is None or ask is None:
+            return
+        if ask.progress is not None:
+            progress = Progress("reply", stream.arrived_bytes, stream.size)
+            effects.append(Told(ask.progress, progress))
+        if stream.is_whole:
+            body, frames = stream.whole()
+            key = Key(item.source, item.epoch, item.number)
+            effects.append(Send(TO_BROKER, Parcel(Done(*key))))
+            self._resolve(ask.number, Parcel(Reply(*key, body, len(frames)), frames), effects)
+
+    def _refuse_reply(self, number: int, error: ZbusError, effects: list[SessionEffect]) -> None:
+        # Whoever offers or sends it has run the request.
+        error.executed = Executed.YES
+        effects.append(Send(TO_BROKER, Parcel(Cancel(self._source, self._epoch, number))))
+        self._resolve(number, error, effects)
 
     def faulted(self, item: Fault, now: float, effects: list[SessionEffect]) -> None:
         """A Fault came: an end, or a word to ask again."""
@@ -135,13 +221,19 @@ class Asker:
             self._resolve(ask.number, _ended(ask, error), effects)
 
     def _resolve(self, number: int, outcome: Outcome, effects: list[SessionEffect]) -> None:
-        if self.requests.end(number) is None:
+        ask = self.requests.end(number)
+        if ask is None:
             self.late_answers += 1
             return
+        if ask.large:
+            self._objects.drop_of(Key(self._source, self._epoch, number))
         effects.append(Resolve(number, outcome))
 
-    def _is_ours(self, item: Reply | Fault) -> bool:
+    def _is_ours(self, item: Reply | Fault | Offer) -> bool:
         return item.source == self._source and item.epoch == self._epoch
+
+    def _mark(self, number: int) -> Mark:
+        return Mark(self._source, self._epoch, number, True)
 
 
 def _error_of(ask: Ask, item: Fault) -> ZbusError:

@@ -17,7 +17,7 @@ Rules (spec sections 5 and 8):
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zbus.errors import (
     Malformed,
@@ -65,17 +65,16 @@ class Identity:
     name: str
     role: Role = Role.ENGINE
     epoch: int = 1
-    proof: bytes = b""
+    proof: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What the last Welcome allowed; the defaults hold until the first one."""
 
-    session: int = 0
+    session: int = field(default=0, repr=False)
     broker: int | None = None
     interval_s: float = 1.0
-    body_max: int = 1_048_576
     open_max: int = 16_384
 
 
@@ -132,7 +131,7 @@ class Attachment:
         self.state = State.OPEN
         self.refusal = None
         self._hello_patience_s = _HELLO_PATIENCE_S
-        self.grant = Grant(item.session, item.broker, interval_s, item.body_max, item.open_max)
+        self.grant = Grant(item.session, item.broker, interval_s, item.open_max)
         self.vigil.period = interval_s / BEATS_WHEN_BUSY
         effects.append(Attached(item))
         self._say_what_changed(effects)

@@ -24,12 +24,14 @@ from typing import Any
 
 from zbus.errors import ZbusError
 from zbus.protocol.admission import Admission, not_pushed
+from zbus.protocol.budget import Budget
 from zbus.protocol.conveyor import Conveyor
 from zbus.protocol.deadlines import Deadlines
 from zbus.protocol.effect import BrokerEffect, Happened, Lane, Route, Send
 from zbus.protocol.limits import TOPICS_MAX, Limits
 from zbus.protocol.liveness import BEATS_WHEN_BUSY, PATIENCE, PATIENCE_IDLE, Vigil
 from zbus.protocol.message import (
+    LARGE,
     NO_FRAMES,
     Bye,
     Cancel,
@@ -48,9 +50,11 @@ from zbus.protocol.message import (
     Role,
     Serve,
     Welcome,
-    as_text,
 )
+from zbus.protocol.notices import bye, happened
+from zbus.protocol.outboxes import Outboxes
 from zbus.protocol.policy import Policy
+from zbus.protocol.relay import Relay
 from zbus.protocol.roster import Peer, Roster
 from zbus.protocol.switchboard import Switchboard
 
@@ -80,10 +84,14 @@ class Broker:
     ) -> None:
         self.limits = limits
         self.incarnation = next(tokens)
-        self.roster = Roster()
+        self.roster = Roster(Budget(limits.target_bytes, limits.memory_bytes))
         self.switchboard = Switchboard(self.roster, limits, engine_to_engine)
         self.switchboard.settled_at = now + limits.restart_settle_s
+        self.relay = Relay(self.roster, self.switchboard)
         self.conveyor = Conveyor(self.roster, limits)
+        self.outboxes = Outboxes(self.roster, limits)
+        self.reaches: Callable[[Route], bool] = lambda route: True
+        """Whether the shell still has a connection there."""
         self.admission = Admission(self.roster, limits, policy or Policy())
         self._tokens = tokens
         self._pipe = pipe
@@ -99,7 +107,7 @@ class Broker:
         if route.lane is Lane.PIPE:
             for parcel in parcels:
                 if type(parcel.item) is Push:
-                    self.conveyor.pushed(parcel, effects)
+                    self.conveyor.pushed(parcel, now, effects)
             for denied, topic in self.conveyor.denied.items():
                 self._expel(denied, not_pushed(topic), effects, Cause.DENIED)
             self.conveyor.denied.clear()
@@ -110,7 +118,7 @@ class Broker:
                 self._hello(route, parcel.item, now, effects)
                 peer = self.roster.at(route)
             elif peer is None:
-                effects.append(_bye(route, Cause.HELLO_FIRST, "say hello first"))
+                effects.append(bye(route, Cause.HELLO_FIRST, "say hello first"))
                 break
             else:
                 peer.pulse.heard = self._vigil.clock(now)
@@ -123,6 +131,7 @@ class Broker:
         effects: list[BrokerEffect] = []
         self._vigil.turn(now)
         self.switchboard.expire(now)
+        self.conveyor.tick(now, effects)
         awake = self._vigil.clock(now)
         for peer in self._checks.due(awake):
             self._check(peer, awake, effects)
@@ -131,8 +140,9 @@ class Broker:
     def wake_at(self) -> float:
         """When ``tick`` is next due."""
         due = self._vigil.next_turn()
-        ticket_at = self.switchboard.tickets.next_at()
-        return due if ticket_at is None else min(due, ticket_at)
+        for at in (self.switchboard.tickets.next_at(), self.conveyor.next_at()):
+            due = due if at is None else min(due, at)
+        return due
 
     # -- what the shell learns -------------------------------------------------------------
 
@@ -144,11 +154,11 @@ class Broker:
         awake = self._vigil.clock(now)
         self.roster.detach(peer, awake)
         self._check_later(peer, awake)
-        return [_happened("peer_detached", peer)]
+        return [happened("peer_detached", peer)]
 
     def cut(self, route: Route, cause: Cause, text: str, now: float) -> list[BrokerEffect]:
         """Whoever is at this route is sent away: it sent garbage, or does not read."""
-        effects: list[BrokerEffect] = [_bye(route, cause, text)]
+        effects: list[BrokerEffect] = [bye(route, cause, text)]
         peer = self.roster.at(route)
         if peer is not None:
             self._forget(peer, cause.name.lower(), effects)
@@ -185,7 +195,7 @@ class Broker:
         """Say goodbye to everybody."""
         text = "the broker is going down"
         return [
-            _bye(peer.route, Cause.DRAINING, text) for peer in self.roster if peer.route is not None
+            bye(peer.route, Cause.DRAINING, text) for peer in self.roster if peer.route is not None
         ]
 
     # -- attaching -------------------------------------------------------------------------
@@ -193,7 +203,7 @@ class Broker:
     def _hello(self, route: Route, hello: Hello, now: float, effects: list[BrokerEffect]) -> None:
         refusal = self.admission.refusal(route, hello)
         if refusal is not None:
-            effects.append(_bye(route, *refusal))
+            effects.append(bye(route, *refusal))
             fields = (("peer", hello.name), ("cause", refusal[0].name.lower()))
             effects.append(Happened("hello_refused", fields))
             return
@@ -205,6 +215,8 @@ class Broker:
             self._supersede(known, effects)
             known = None
         awake = self._vigil.clock(now)
+        if known is None:
+            self.switchboard.quarantine.acquit(hello.name, hello.epoch)
         peer = known or self.roster.add(hello, self._window(hello), awake)
         self.admission.grant(peer, route)
         self._attach(peer, route, hello, awake, effects)
@@ -224,18 +236,9 @@ class Broker:
         peer.pulse.heard = awake
         peer.window = self._window(hello)
         self.roster.attach(peer, route, next(self._tokens))
-        limits = self.limits
-        welcome = Welcome(
-            peer.session,
-            self.incarnation,
-            max(1, int(limits.heartbeat_s * 1000)),
-            limits.body_max_bytes,
-            limits.open_requests,
-            limits.push_window,
-            self._pipe,
-        )
+        welcome = self.admission.welcome(peer, self.incarnation, self._pipe)
         self._tell(peer, welcome, effects)
-        effects.append(_happened("peer_attached", peer))
+        effects.append(happened("peer_attached", peer))
         self._check_later(peer, awake)
         if back:
             self.switchboard.handler_back(peer, effects)
@@ -259,27 +262,30 @@ class Broker:
                 self.conveyor.served(topic, effects)
 
     def _supersede(self, peer: Peer, effects: list[BrokerEffect]) -> None:
+        died = peer.route is None or not self.reaches(peer.route)
         if peer.route is not None:
             text = f'a newer start of "{peer.name}" took over'
-            effects.append(_bye(peer.route, Cause.SUPERSEDED, text))
-        self._forget(peer, "superseded", effects)
+            effects.append(bye(peer.route, Cause.SUPERSEDED, text))
+        self._forget(peer, "superseded", effects, died)
 
-    def _forget(self, peer: Peer, why: str, effects: list[BrokerEffect]) -> None:
+    def _forget(
+        self, peer: Peer, why: str, effects: list[BrokerEffect], died: bool = False
+    ) -> None:
         self._checks.remove(peer)
         self.admission.release(peer)
         self.roster.remove(peer)
-        self.switchboard.handler_lost(peer, effects)
+        self.switchboard.handler_lost(peer, effects, died)
         self.switchboard.origin_lost(peer, effects)
         self.conveyor.server_lost(peer, effects)
         self.conveyor.origin_lost(peer)
-        effects.append(_happened("peer_lost", peer, why))
+        effects.append(happened("peer_lost", peer, why))
 
     # -- liveness --------------------------------------------------------------------------
 
     def _check(self, peer: Peer, awake: float, effects: list[BrokerEffect]) -> None:
         interval_s = self.limits.heartbeat_s
         if peer.route is None and awake - peer.detached_at >= _GRACE * interval_s:
-            self._forget(peer, "did not come back", effects)
+            self._forget(peer, "did not come back", effects, died=True)
             return
         if peer.pulse.lost(awake, self._patience_s(peer)):
             self._forget(peer, "silent", effects)
@@ -325,6 +331,9 @@ class Broker:
         if item.source == peer.name:
             self.switchboard.cancelled(peer, item, effects)
 
+    def _relayed(self, peer: Peer, parcel: Parcel, now: float, effects: list[BrokerEffect]) -> None:
+        self.relay.said(peer, parcel, effects)
+
     def _credited(
         self, peer: Peer, parcel: Parcel, now: float, effects: list[BrokerEffect]
     ) -> None:
@@ -362,25 +371,12 @@ class Broker:
         cause: Cause = Cause.MALFORMED,
     ) -> None:
         if peer.route is not None:
-            effects.append(_bye(peer.route, cause, text))
+            effects.append(bye(peer.route, cause, text))
         self._forget(peer, text, effects)
 
     def _tell(self, peer: Peer, item: Item, effects: list[BrokerEffect]) -> None:
         if peer.route is not None:
             effects.append(Send(peer.route, Parcel(item)))
-
-
-def _bye(route: Route, cause: Cause, text: str) -> Send:
-    return Send(route, Parcel(Bye(cause, as_text(text))))
-
-
-def _happened(event: str, peer: Peer, why: str = "") -> Happened:
-    fields: tuple[tuple[str, str | int | float], ...] = (
-        ("peer", peer.name),
-        ("role", peer.role.name.lower()),
-        ("epoch", peer.epoch),
-    )
-    return Happened(event, (*fields, ("why", why)) if why else fields)
 
 
 _Said = Callable[[Broker, Peer, Parcel, float, list[BrokerEffect]], None]
@@ -396,3 +392,4 @@ _SAID: dict[type[Any], _Said] = {
     Welcome: Broker._unexpected,
     Push: Broker._unexpected,
 }
+_SAID.update(dict.fromkeys(LARGE, Broker._relayed))

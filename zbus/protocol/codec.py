@@ -19,16 +19,28 @@ import msgspec
 
 from zbus.errors import Malformed
 from zbus.protocol.limits import BATCH_ITEMS_MAX, FRAMES_MAX, HEADER_MAX_BYTES
-from zbus.protocol.message import MAGIC, NO_FRAMES, Frames, Item, Parcel, Push, Reply, Request
+from zbus.protocol.message import (
+    MAGIC,
+    NO_FRAMES,
+    Chunk,
+    Frames,
+    Item,
+    Manifest,
+    Parcel,
+    Push,
+    Reply,
+    Request,
+)
 
-__all__ = ["OtherVersion", "decode", "encode"]
+__all__ = ["OtherVersion", "decode", "decode_manifest", "encode", "encode_manifest"]
 
 _Items = Annotated[list[Item], msgspec.Meta(min_length=1, max_length=BATCH_ITEMS_MAX)]
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[list[Item]] = msgspec.msgpack.Decoder(_Items)
+_manifest_decoder: msgspec.msgpack.Decoder[Manifest] = msgspec.msgpack.Decoder(Manifest)
 _MAGIC_LENGTH = len(MAGIC)
 _PROTOCOL = MAGIC[:-1]
-_COUNTING = frozenset((Request, Reply, Push))
+_COUNTING = frozenset((Request, Reply, Push, Chunk))
 _COPIED_MAX_BYTES = 4_096
 
 # What msgspec may raise on hostile bytes; the last two are not MsgspecErrors (see the tests).
@@ -66,6 +78,23 @@ def decode(frames: Sequence[bytes | memoryview]) -> list[Parcel]:
     if len(frames) == 1:
         return _without_frames(items)
     return _with_frames(items, frames)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as the body of a Request or an Offer."""
+    return _encoder.encode(manifest)
+
+
+def decode_manifest(body: bytes) -> Manifest:
+    """What the body of a Request with LARGE, or of an Offer, says.
+
+    Raises:
+        Malformed: it is no manifest.
+    """
+    try:
+        return _manifest_decoder.decode(body)
+    except _REFUSED as error:
+        raise Malformed(f"the manifest of a large body cannot be read: {error}") from None
 
 
 def _items(header: bytes | memoryview) -> list[Item]:
@@ -113,7 +142,7 @@ def _with_frames(items: list[Item], frames: Sequence[bytes | memoryview]) -> lis
 def _counted(item: Item) -> int:
     if isinstance(item, Push):
         return _counted_of_push(item)
-    if isinstance(item, Request | Reply):
+    if isinstance(item, Request | Reply | Chunk):
         return item.frames
     return 0
 

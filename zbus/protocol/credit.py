@@ -32,7 +32,7 @@ _LOOKS = 8
 """How often the probe looks at all lanes in the time after which it acts."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class OutLane:
     """A topic we push to. ``flying`` were sent, ``waiting`` were not (or are to be again)."""
 
@@ -181,7 +181,7 @@ class OutLanes:
         return Parcel(item, frames)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class InLane:
     """What the receiver knows of a lane: the next push it takes, and what is settled."""
 

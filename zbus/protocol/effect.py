@@ -8,7 +8,8 @@ the simulator's traces repeat byte for byte.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
 from zbus.errors import ZbusError
 from zbus.protocol.message import Frames, Key, Parcel, Request, Welcome
@@ -24,6 +25,7 @@ __all__ = [
     "Lane",
     "LaneKey",
     "Outcome",
+    "Progress",
     "Reconnect",
     "Resolve",
     "Route",
@@ -31,6 +33,7 @@ __all__ = [
     "SessionEffect",
     "Start",
     "Take",
+    "Told",
 ]
 
 
@@ -117,11 +120,29 @@ class Start(NamedTuple):
     frames: Frames
     deadline: float
 
+    def __repr__(self) -> str:
+        return f"Start({self.request!r}, frames={len(self.frames)}, deadline={self.deadline})"
+
 
 class Abandon(NamedTuple):
     """(peer) The caller of a started request gave up; show it to the handler."""
 
     key: Key
+
+
+class Progress(NamedTuple):
+    """How far a large body has come: the ``argument`` of a request, or its ``reply``."""
+
+    of: Literal["argument", "reply"]
+    done_bytes: int
+    size_bytes: int
+
+
+class Told(NamedTuple):
+    """(peer) Tell whoever asked how far a large body of the request has come."""
+
+    tell: Callable[[Progress], None]
+    progress: Progress
 
 
 class LaneKey(NamedTuple):
@@ -142,8 +163,21 @@ class Take(NamedTuple):
     sequence: int
     bodies: tuple[tuple[bytes, Frames], ...]
 
+    def __repr__(self) -> str:
+        return f"Take({self.lane}, {self.sequence}, <{len(self.bodies)} bodies>)"
+
 
 SessionEffect: TypeAlias = (
-    Send | Happened | Reconnect | Attached | Detached | Ended | Resolve | Start | Abandon | Take
+    Send
+    | Happened
+    | Reconnect
+    | Attached
+    | Detached
+    | Ended
+    | Resolve
+    | Start
+    | Abandon
+    | Take
+    | Told
 )
 BrokerEffect: TypeAlias = Send | Happened | Asked

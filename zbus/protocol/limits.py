@@ -14,6 +14,7 @@ from dataclasses import dataclass
 __all__ = [
     "BATCH_ITEMS_MAX",
     "BATCH_MAX_BYTES",
+    "CHUNK_MAX_BYTES",
     "FRAMES_MAX",
     "HEADER_MAX_BYTES",
     "INLINE_MAX_BYTES",
@@ -35,6 +36,8 @@ HEADER_MAX_BYTES = 1_048_576
 BATCH_MAX_BYTES = 262_144
 """A sender closes a message once its items hold this much, so that control items never wait
 behind bulk."""
+CHUNK_MAX_BYTES = 1_048_576
+"""Bytes of a large body in one Chunk, all its frames together (spec 14.2)."""
 BATCH_ITEMS_MAX = 1_024
 """Items in one message (spec 3.4)."""
 FRAMES_MAX = 64
@@ -64,7 +67,10 @@ class Limits:
     peers: int = 4_096
     """Peers attached at once."""
     body_max_bytes: int = 1_048_576
-    """Body of one request, reply or push, all its frames together."""
+    """Body of one request, reply or push, all its frames together. A larger one of a request or a
+    reply travels in chunks (spec 14)."""
+    object_max_bytes: int = 4_294_967_296
+    """Body of one request or reply that travels in chunks; 0 for none."""
     open_requests: int = 16_384
     """Requests one peer may have open."""
     window: int = 1_024
@@ -73,6 +79,17 @@ class Limits:
     """Pushes of one sender and topic under way to the server."""
     outbox_bytes: int = 67_108_864
     """Bytes that wait for one peer that does not read; beyond them it is cut."""
+    target_bytes: int = 33_554_432
+    """Bytes of requests and pushes that wait for one peer; what comes beyond is refused, or kept
+    back at its sender. Below ``outbox_bytes``, so that only answers can cut their reader."""
+    memory_bytes: int = 536_870_912
+    """Bytes that wait for all peers together (see ``budget``)."""
+    slow_s: float = 30.0
+    """A peer that takes nothing of what waits for it is cut after this. A socket says that it has
+    room only once half of its messages have left it, which takes a slow line that long."""
+    poison_kills: int = 2
+    """Processes that may die while they have the same request, before it is given to no further
+    one; 0 for any number (see ``quarantine``)."""
     restart_settle_s: float = 1.5
     """How long a broker that has just started keeps repeats waiting, so that every server has
     come back before a repeat is given to one (spec 6.6). A quiet server notices the restart by
@@ -84,6 +101,7 @@ class SessionLimits:
     """What one peer bounds on its own side; the broker's Welcome may bound it further.
 
     ``handlers`` is how many sync handlers run at once, which the session leaves to its shell.
+    ``objects_bytes`` bounds the large bodies that arrive at once, each of them and together.
     """
 
     handlers: int = 8
@@ -93,3 +111,4 @@ class SessionLimits:
     pushes: int = 65_536
     push_bytes: int = 67_108_864
     push_window: int = 1_024
+    objects_bytes: int = 4_294_967_296

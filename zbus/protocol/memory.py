@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zbus.protocol.deadlines import Deadlines
@@ -29,12 +30,14 @@ LINGER_S = 10.0
 
 @dataclass(slots=True, eq=False)
 class Started:
-    """One request that was started here; ``answer`` is None while it runs."""
+    """One request that was started here; ``answer`` is None while it runs. ``large``: its
+    argument is still coming in chunks, or its answer is being fetched so."""
 
     key: Key
     deadline: float
     answer: Parcel | None = None
     size: int = 0
+    large: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +61,8 @@ class Memory:
         self._sources: dict[str, _Source] = {}
         self._running: dict[Key, Started] = {}
         self._expiry: Deadlines[Key] = Deadlines()
+        self.on_forgotten: Callable[[Key], None] = _nothing
+        """Called with the id of what is forgotten while chunks of it are under way."""
         self.count = 0
         self.size = 0
 
@@ -168,6 +173,14 @@ class Memory:
         self.count -= 1
         self.size -= entry.size
         self._expiry.remove(entry.key)
+        if entry.large:
+            if entry.answer is None:
+                self._running.pop(entry.key, None)  # it has not begun
+            self.on_forgotten(entry.key)
+
+
+def _nothing(key: Key) -> None:
+    """Nobody wants to know."""
 
 
 def _size(answer: Parcel) -> int:

@@ -4,6 +4,8 @@ An *item* is one statement (a request, a reply, a heartbeat). A ZeroMQ message c
 more items, because what became ready together travels together (spec 2.3). The fields stand
 here in wire order, so this file is section 4 of ``docs/protocol.md`` as types.
 
+A repr of an item shows no body, proof or session, wherever it comes to be printed.
+
 Bodies are opaque bytes. A small body stands in its item; a larger one and array buffers travel
 as frames behind the header, and the item counts them (spec 2.4). In memory those frames are
 carried beside their item, as a ``Parcel``.
@@ -12,12 +14,13 @@ carried beside their item, as a ``Parcel``.
 from __future__ import annotations
 
 import enum
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from zbus.protocol.limits import (
+    CHUNK_MAX_BYTES,
     FRAMES_MAX,
     NAME_MAX,
     NAME_PATTERN,
@@ -30,13 +33,17 @@ from zbus.protocol.limits import (
 
 __all__ = [
     "AGAIN",
+    "LARGE",
     "MAGIC",
     "NO_FRAMES",
     "UNKNOWN_ID",
+    "Accept",
     "Bye",
     "Cancel",
     "Cause",
+    "Chunk",
     "Credit",
+    "Done",
     "Fault",
     "Flag",
     "Frames",
@@ -44,6 +51,8 @@ __all__ = [
     "Hello",
     "Item",
     "Key",
+    "Manifest",
+    "Offer",
     "Parcel",
     "Push",
     "Reply",
@@ -52,6 +61,7 @@ __all__ = [
     "Serve",
     "Welcome",
     "as_text",
+    "with_body",
     "with_flags",
     "with_ttl",
     "without_session",
@@ -78,6 +88,7 @@ _Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 _NewName = Annotated[str, Meta(max_length=NAME_MAX, pattern=rf"^{NAME_PATTERN}\Z")]
 _NewTopic = Annotated[str, Meta(max_length=NAME_MAX, pattern=rf"^(?!zbus\.){NAME_PATTERN}\Z")]
 _Topics = Annotated[tuple[_NewTopic, ...], Meta(max_length=TOPICS_MAX)]
+_Check = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 _FrameCount = Annotated[int, Meta(ge=0, le=FRAMES_MAX)]
 
 
@@ -114,6 +125,8 @@ class Flag(enum.IntFlag):
     """Where nobody serves the topic, say so only when somebody does."""
     PROBE = 8
     """With WAIT: the broker itself answers, with an empty Reply, once it is served."""
+    LARGE = 16
+    """The body is a manifest: what it tells of comes in chunks, once it is asked for."""
 
 
 class Key(NamedTuple):
@@ -126,6 +139,10 @@ class Key(NamedTuple):
 
 class _Item(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Array on the wire; a surplus field is malformed, because a version says what is new."""
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={_shown(name, getattr(self, name))}" for name in self.__struct_fields__)
+        return f"{type(self).__name__}({', '.join(fields)})"
 
 
 class Hello(_Item, frozen=True, tag=1):
@@ -149,6 +166,7 @@ class Welcome(_Item, frozen=True, tag=2):
     open_max: _Count
     push_window: _Count
     pipe: Annotated[tuple[_Text, ...], Meta(max_length=PIPES_MAX)]
+    object_max: _Count
 
 
 class Heartbeat(_Item, frozen=True, tag=3):
@@ -172,7 +190,7 @@ class Request(_Item, frozen=True, tag=5):
     topic: _Name
     target: _Name
     ttl_ms: _Millis
-    flags: Annotated[int, Meta(ge=0, le=15)]
+    flags: Annotated[int, Meta(ge=0, le=31)]
     floor: _Count
     open: Annotated[tuple[_Count, ...], Meta(max_length=STRAGGLERS_MAX)]
     trace: Annotated[str, Meta(max_length=64)]
@@ -246,8 +264,78 @@ class Serve(_Item, frozen=True, tag=11):
     withdrawn: _Topics
 
 
+class Offer(_Item, frozen=True, tag=12):
+    """The answer is large: ``body`` is its manifest. Nothing is sent until it is accepted."""
+
+    source: _Name
+    epoch: _Count
+    number: _Count
+    body: bytes
+
+
+class Accept(_Item, frozen=True, tag=13):
+    """I have every chunk below ``next``; ``window`` more may be under way. ``rewind`` asks for
+    everything from ``next`` on once more. ``reply`` says which body of the request is meant."""
+
+    source: _Name
+    epoch: _Count
+    number: _Count
+    reply: bool
+    next: _Count
+    window: _Count
+    rewind: bool
+
+
+class Chunk(_Item, frozen=True, tag=14):
+    """A piece of a large body; ``check`` is the CRC-32 of all of the body up to its end."""
+
+    source: _Name
+    epoch: _Count
+    number: _Count
+    reply: bool
+    index: _Count
+    check: _Check
+    frames: _FrameCount
+
+
+class Done(_Item, frozen=True, tag=15):
+    """The source has the whole of a large answer."""
+
+    source: _Name
+    epoch: _Count
+    number: _Count
+
+
+LARGE: tuple[type[Any], ...] = (Offer, Accept, Chunk, Done)
+"""The kinds of item that are about large bodies (spec 14)."""
+
+
+class Manifest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """What a large body is made of: the bytes of a chunk, and of each of its parts. The first
+    part is what else would stand in the item, the others are its frames. ``edges`` is a check of
+    the beginnings and ends of the parts, by which one body is told from another (spec 14.1)."""
+
+    chunk: Annotated[int, Meta(ge=1, le=CHUNK_MAX_BYTES)]
+    parts: Annotated[tuple[_Count, ...], Meta(min_length=1, max_length=FRAMES_MAX + 1)]
+    edges: _Check
+
+
 Item: TypeAlias = (
-    Hello | Welcome | Heartbeat | Bye | Request | Reply | Fault | Cancel | Push | Credit | Serve
+    Hello
+    | Welcome
+    | Heartbeat
+    | Bye
+    | Request
+    | Reply
+    | Fault
+    | Cancel
+    | Push
+    | Credit
+    | Serve
+    | Offer
+    | Accept
+    | Chunk
+    | Done
 )
 
 
@@ -256,6 +344,19 @@ class Parcel(NamedTuple):
 
     item: Item
     frames: Frames = NO_FRAMES
+
+    def __repr__(self) -> str:
+        return f"Parcel({self.item!r}, frames={len(self.frames)})"
+
+
+def _shown(name: str, value: object) -> str:
+    """A field as a repr, a log or a traceback may have it: what is said to its receiver only, or
+    proves who somebody is, is counted and not quoted."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if name == "bodies" and isinstance(value, tuple):
+        return f"<{len(value)} bodies>"
+    return "<token>" if name == "session" else repr(value)
 
 
 def as_text(text: str) -> str:
@@ -272,6 +373,11 @@ def with_ttl(request: Request, ttl_ms: int) -> Request:
 def with_flags(request: Request, flags: int) -> Request:
     """The same request, marked otherwise."""
     return replace(request, flags=flags)
+
+
+def with_body(request: Request, body: bytes, frames: int) -> Request:
+    """The same request, with the large body that its manifest told of."""
+    return replace(request, body=body, frames=frames)
 
 
 def without_session(push: Push) -> Push:

@@ -10,15 +10,19 @@ Rules of this room:
   may do everything.
 * A pattern is a topic, ``jobs.*`` for all below it, or ``*``. ``zbus.ping`` is everybody's.
 * A topic is judged before anybody looks who serves it, so that a refusal does not tell.
-* Limits are the rule's, shared by all peers that it is for. A repeat was counted before.
+* Limits are the rule's, shared by all peers that it is for. A request beyond them is refused, a
+  push is kept back at its sender. A repeated request was counted before; a repeated push counts,
+  for it is sent again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from zbus.errors import Executed, NotAuthorized, Overloaded, ZbusError
+from zbus.errors import Executed, Malformed, NotAuthorized, Overloaded, ZbusError
+from zbus.protocol.codec import decode_manifest
 from zbus.protocol.effect import Route
 from zbus.protocol.message import Cause, Flag, Hello, Parcel, Request
 
@@ -28,7 +32,7 @@ LOCAL_RULE = "local"
 _ALWAYS = "zbus.ping"
 _REMEMBERED = 1_024
 _RETRY_S = 0.05
-_REPEAT = int(Flag.REPEAT)
+_REPEAT, _LARGE = int(Flag.REPEAT), int(Flag.LARGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class Rule:
     """What is allowed: patterns of topics by direction, and limits, where 0 is none.
 
     ``in_flight`` requests may be open at once; ``rate`` may begin and ``bytes_s`` of bodies be
-    asked in a second.
+    asked in a second; ``push_rate`` and ``push_bytes_s`` may be pushed in a second.
     """
 
     request: tuple[str, ...] = ()
@@ -45,6 +49,8 @@ class Rule:
     in_flight: int = 0
     rate: int = 0
     bytes_s: int = 0
+    push_rate: int = 0
+    push_bytes_s: int = 0
 
 
 class Grants:
@@ -58,6 +64,8 @@ class Grants:
         self._may_push = _Patterns(rule.push)
         self._requests = _Bucket(rule.rate)
         self._bytes = _Bucket(rule.bytes_s)
+        self._pushes = _Bucket(rule.push_rate)
+        self._push_bytes = _Bucket(rule.push_bytes_s)
 
     def join(self, open_requests: Collection[object]) -> None:
         """A peer comes under this rule; the collection holds what it has open."""
@@ -74,6 +82,20 @@ class Grants:
     def may_push(self, topic: str) -> bool:
         """Whether it may push to this topic."""
         return self._may_push.allow(topic)
+
+    def push_window(self, window: int) -> int:
+        """How many pushes may be under way at once: not more than may be pushed in a second,
+        so that what is kept back is not sent in vain."""
+        return min(window, self.rule.push_rate or window)
+
+    def push_wait_s(self, count: int, size: int, now: float) -> float:
+        """Seconds for which so many pushes, of so many bytes, are kept back. 0 is now: they are
+        counted."""
+        wait_s = max(self._pushes.wait_s(now), self._push_bytes.wait_s(now))
+        if wait_s <= 0.0:
+            self._pushes.take(count)
+            self._push_bytes.take(size)
+        return wait_s
 
     def refusal(self, parcel: Parcel, now: float) -> ZbusError | None:
         """Why this request is refused, if it is."""
@@ -95,8 +117,15 @@ class Grants:
         if wait_s > 0.0:
             return Overloaded("faster than the policy allows", retry_after_s=wait_s)
         self._requests.take(1)
-        self._bytes.take(len(item.body) + sum(map(len, parcel.frames)))
+        self._bytes.take(_size(item, parcel))
         return None
+
+
+def _size(item: Request, parcel: Parcel) -> int:
+    if item.flags & _LARGE:
+        with suppress(Malformed):  # which its handler's side will say
+            return sum(decode_manifest(item.body).parts)
+    return len(item.body) + sum(map(len, parcel.frames))
 
 
 class Policy:

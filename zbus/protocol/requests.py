@@ -13,11 +13,12 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from zbus.errors import Executed, ZbusError
 from zbus.protocol.deadlines import Deadlines
+from zbus.protocol.effect import Progress
 from zbus.protocol.limits import STRAGGLERS_MAX
 from zbus.protocol.message import NO_FRAMES, Flag, Frames, Parcel, Request
 
@@ -27,7 +28,7 @@ _LAG_MAX = 4_096
 """A request this far below the newest number is a straggler."""
 _TTL_MAX_MS = 2**53
 _REPEAT = int(Flag.REPEAT)
-_FLAGS_OF_CALLER = int(Flag.WAIT | Flag.PROBE)
+_KEPT_FLAGS = int(Flag.WAIT | Flag.PROBE | Flag.LARGE)
 
 
 @dataclass(slots=True, eq=False)
@@ -37,12 +38,13 @@ class Ask:
 
     ``sent``: it was, at least once. ``pending``: the last time is not known to have come to
     nothing. ``doubt``: an earlier time is not. ``reason`` is why it was put off the last time.
+    ``large``: its body or its reply travels in chunks; ``progress`` is told how far they are.
     """
 
     topic: str
-    body: bytes
+    body: bytes = field(repr=False)
     deadline: float
-    frames: Frames = NO_FRAMES
+    frames: Frames = field(default=NO_FRAMES, repr=False)
     target: str = ""
     flags: int = 0
     trace: str = ""
@@ -51,6 +53,8 @@ class Ask:
     pending: bool = False
     doubt: bool = False
     reason: ZbusError | None = None
+    large: bool = False
+    progress: Callable[[Progress], None] | None = None
 
     @property
     def executed(self) -> Executed:
@@ -129,7 +133,7 @@ class OpenRequests:
         if ttl_ms <= 0:
             return None
         self._lower()
-        flags = ask.flags & _FLAGS_OF_CALLER
+        flags = ask.flags & _KEPT_FLAGS
         if ask.sent:
             flags |= _REPEAT
             ask.doubt = ask.doubt or ask.pending

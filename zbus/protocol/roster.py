@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from zbus.errors import ZbusError
+from zbus.protocol.budget import Backlog, Budget
 from zbus.protocol.effect import Route
 from zbus.protocol.liveness import Pulse
 from zbus.protocol.message import Hello, Key, Role
@@ -27,24 +28,28 @@ __all__ = ["Peer", "Roster", "Ticket"]
 class Peer:
     """One life of one peer. ``route`` is None while it is detached; ``asked`` are the tickets
     of its own requests by number, ``holds`` those of the requests that were given to it, and
-    ``judged`` those of its own whose handler was lost, kept for a repeat. ``identity`` is the
-    name that its key proved, ``grants`` what it may do (see ``policy``)."""
+    ``judged`` those of its own whose handler was lost, kept for a repeat. ``unanswered`` are
+    those that it was given and may still be at, though nobody waits. ``identity`` is the
+    name that its key proved, ``grants`` what it may do (see ``policy``), and ``backlog`` what
+    waits for it (see ``budget``)."""
 
     name: str
     role: Role
     epoch: int
-    proof: bytes
+    proof: bytes = field(repr=False)
     window: int
     pulse: Pulse
     route: Route | None = None
-    session: int = 0
+    session: int = field(default=0, repr=False)
     detached_at: float = 0.0
     topics: dict[str, None] = field(default_factory=dict)
     asked: dict[int, Ticket] = field(default_factory=dict)
     holds: dict[Ticket, None] = field(default_factory=dict)
     judged: dict[int, Ticket] = field(default_factory=dict)
+    unanswered: dict[Key, Ticket] = field(default_factory=dict)
     identity: str = ""
     grants: Grants | None = None
+    backlog: Backlog = field(default_factory=Backlog)
 
     @property
     def owes(self) -> bool:
@@ -55,7 +60,9 @@ class Peer:
 @dataclass(slots=True, eq=False)
 class Ticket:
     """One request under way. ``denied_by`` are the servers that said they do not know its id;
-    ``verdict`` is what its origin was told when its handler was lost, kept for a repeat."""
+    ``verdict`` is what its origin was told when its handler was lost, kept for a repeat; ``mark``
+    is what its handler has read once it answers (see ``budget``), and ``content`` a hash of what
+    was asked (see ``quarantine``)."""
 
     key: Key
     topic: str
@@ -65,14 +72,18 @@ class Ticket:
     asking: bool = False
     probe: bool = False
     waits: bool = False
+    content: int = 0
     denied_by: tuple[str, ...] = ()
     verdict: ZbusError | None = None
+    mark: int = 0
 
 
 class Roster:
-    """The peers, found by name, route, session and topic."""
+    """The peers, found by name, route, session and topic; and the budget of what waits for
+    them."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self._by_name: dict[str, Peer] = {}
         self._by_route: dict[Route, Peer] = {}
         self._by_session: dict[int, Peer] = {}
@@ -146,6 +157,7 @@ class Roster:
                 self._servers.setdefault(topic, {})[peer] = None
 
     def _unmap(self, peer: Peer) -> None:
+        self.budget.clear(peer.backlog)
         if peer.route is not None:
             self._by_route.pop(peer.route, None)
         self._by_session.pop(peer.session, None)

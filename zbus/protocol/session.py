@@ -25,16 +25,19 @@ from zbus.protocol.attachment import Identity as Identity
 from zbus.protocol.attachment import State as State
 from zbus.protocol.credit import InLanes, OutLanes
 from zbus.protocol.effect import Ended, Happened, Lane, LaneKey, Route, Send, SessionEffect
-from zbus.protocol.limits import FRAMES_MAX, TOPICS_MAX
+from zbus.protocol.limits import TOPICS_MAX
 from zbus.protocol.limits import SessionLimits as SessionLimits
 from zbus.protocol.liveness import BEATS_WHEN_BUSY
 from zbus.protocol.memory import Memory
 from zbus.protocol.message import (
+    LARGE,
     NO_FRAMES,
     Bye,
     Cancel,
     Cause,
+    Chunk,
     Credit,
+    Done,
     Fault,
     Frames,
     Heartbeat,
@@ -46,6 +49,7 @@ from zbus.protocol.message import (
     Serve,
     Welcome,
 )
+from zbus.protocol.objects import Objects
 from zbus.protocol.requests import Ask
 
 __all__ = ["Session"]
@@ -70,8 +74,9 @@ class Session:
         self.limits = limits = limits or SessionLimits()
         name, epoch = identity.name, identity.epoch
         memory = Memory(limits.remembered, limits.remembered_bytes)
-        self.asker = Asker(name, epoch)
-        self.answerer = Answerer(memory, limits.window)
+        self.objects = Objects(limits.objects_bytes)
+        self.asker = Asker(name, epoch, self.objects)
+        self.answerer = Answerer(memory, limits.window, self.objects)
         self.out_lanes = OutLanes(name, epoch, limits.pushes, limits.push_bytes)
         self.in_lanes = InLanes(limits.push_window, _REWIND_EVERY_S)
         self._topics = _checked(dict.fromkeys(topics))
@@ -99,6 +104,8 @@ class Session:
         attachment.vigil.turn(now)
         self.asker.end_overdue(now, effects)
         self.answerer.memory.expire(now)
+        if self.objects.count:
+            self.answerer.end_overdue(now)
         if attachment.state is State.OPENING:
             attachment.knock(now, effects)
         elif attachment.is_silent(now):
@@ -154,7 +161,6 @@ class Session:
             Overloaded: this peer has as many open requests as the broker allows.
         """
         self._check_usable()
-        self._check_size(ask.body, ask.frames)
         self.asker.ask(ask, self.attachment.grant.open_max)
         effects: list[SessionEffect] = []
         if self.state is State.OPEN:
@@ -175,7 +181,8 @@ class Session:
             Backpressure: the bound on unsettled pushes is reached.
         """
         self._check_usable()
-        self._check_size(body, frames)
+        if self.objects.is_large(body, frames):
+            raise TooLarge("a push does not travel in chunks; this one is too large without them")
         self.out_lanes.accept(topic, body, frames)
 
     def reply(self, key: Key, body: bytes, frames: Frames, now: float) -> list[SessionEffect]:
@@ -184,7 +191,10 @@ class Session:
         Raises:
             TooLarge: the body is above what the broker allows; say so with ``fault``.
         """
-        self._check_size(body, frames)
+        if self.objects.is_large(body, frames):
+            effects: list[SessionEffect] = []
+            self.answerer.offer(key, body, frames, self.state is State.OPEN, effects)
+            return self._said(effects, now)
         item = Reply(key.source, key.epoch, key.number, body, len(frames))
         return self._answer(key, Parcel(item, frames), now)
 
@@ -249,6 +259,7 @@ class Session:
             or self.answerer.memory.running
             or self.in_lanes.queued
             or self.out_lanes.queued
+            or self.objects.count
         )
 
     # -- time -----------------------------------------------------------------------------
@@ -257,6 +268,8 @@ class Session:
         attachment = self.attachment
         awake = attachment.vigil.clock(now)
         self.asker.send_again(now, effects)
+        if self.objects.count:
+            effects.extend(Send(TO_BROKER, parcel) for parcel in self.objects.emit())
         effects.extend(Send(TO_BROKER, parcel) for parcel in self.in_lanes.emit())
         grant = attachment.grant
         pushes = self.out_lanes.emit(grant.session, awake)
@@ -270,7 +283,7 @@ class Session:
         """How long this peer may be silent now (spec 8.2)."""
         busy = len(self.asker) or self.answerer.memory.running or self.out_lanes.queued
         interval_s = self.attachment.grant.interval_s
-        return interval_s / BEATS_WHEN_BUSY if busy else interval_s
+        return interval_s / BEATS_WHEN_BUSY if busy or self.objects.count else interval_s
 
     def _said(self, effects: list[SessionEffect], now: float) -> list[SessionEffect]:
         for effect in effects:
@@ -286,6 +299,7 @@ class Session:
         if self.attachment.welcomed(item, now, effects):
             self.out_lanes.window = max(item.push_window, 1)
             self.out_lanes.rewind()
+            self.objects.attached(item)
             self.asker.attached(now, self.attachment.settled_at, effects)
 
     def _dismissed(self, parcel: Parcel, now: float, effects: list[SessionEffect]) -> None:
@@ -324,6 +338,13 @@ class Session:
         item: Credit = parcel.item  # type: ignore[assignment]
         self.out_lanes.credit(item, self.attachment.vigil.clock(now))
 
+    def _told_of_large(self, parcel: Parcel, now: float, effects: list[SessionEffect]) -> None:
+        item = parcel.item
+        if isinstance(item, Done) or (isinstance(item, Chunk) and not item.reply):
+            self.answerer.told_of_large(parcel, now, effects)
+        else:
+            self.asker.told_of_large(parcel, effects)
+
     def _beat(self, parcel: Parcel, now: float, effects: list[SessionEffect]) -> None:
         """A heartbeat says nothing more than that the broker lives."""
 
@@ -339,6 +360,7 @@ class Session:
             return
         self.asker.end_all(error, effects)
         self.out_lanes.drop_all()
+        self.objects.clear()
         self.attachment.state = State.ENDED
         effects.append(Ended(error))
 
@@ -350,14 +372,6 @@ class Session:
     def _check_usable(self) -> None:
         if self.state is State.ENDED:
             raise ClosedError()
-
-    def _check_size(self, body: bytes, frames: Frames) -> None:
-        if len(frames) > FRAMES_MAX:
-            raise TooLarge(f"a body of {len(frames)} large pieces; at most {FRAMES_MAX} travel")
-        size = len(body) + sum(len(frame) for frame in frames)
-        if size > self.attachment.grant.body_max:
-            allowed = self.attachment.grant.body_max
-            raise TooLarge(f"a body of {size} bytes; the broker allows {allowed}")
 
 
 def _checked(topics: dict[str, None]) -> dict[str, None]:
@@ -381,3 +395,4 @@ _ANSWERS: dict[type[Any], _Answer] = {
     Push: Session._pushed,
     Credit: Session._credited,
 }
+_ANSWERS.update(dict.fromkeys(LARGE, Session._told_of_large))

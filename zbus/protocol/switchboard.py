@@ -1,12 +1,13 @@
 """The broker's way with requests: who gets one, who may answer it, who is told of its loss.
 
-Rules (spec 6.3 to 6.9):
+Rules (spec 6.3 to 6.10):
 
 * A request by topic goes to the least busy attached server with room; one by name to that peer.
   If there is none, its source is told why at once (P3), and that it was not run (P4).
 * A repeat of a known ticket goes to the same handler. One without a ticket goes to the only
   server; where there are several, or no room, each is asked in turn whether it knows the id
   (P5), so that a request that runs already is neither started elsewhere nor refused.
+* What ended the processes it was given to is given to no further one (see ``quarantine``).
 * An answer counts only from the ticket's handler. Everything else is dropped and counted.
 """
 
@@ -14,16 +15,19 @@ from __future__ import annotations
 
 from collections import Counter
 
-from zbus.errors import (
-    Draining,
-    NoHandler,
-    NoTarget,
-    NotAuthorized,
-    Overloaded,
-    TargetLost,
-    ZbusError,
-)
+from zbus.errors import Draining, NoHandler, Overloaded, TargetLost, ZbusError
 from zbus.protocol.answerer import fault_item
+from zbus.protocol.budget import weigh
+from zbus.protocol.choice import (
+    BUSY_RETRY_S,
+    ask_receipts,
+    candidates,
+    is_full,
+    least_busy,
+    misdirected,
+    no_room,
+    say,
+)
 from zbus.protocol.effect import Asked, BrokerEffect, Send
 from zbus.protocol.limits import Limits
 from zbus.protocol.message import (
@@ -39,10 +43,10 @@ from zbus.protocol.message import (
     Parcel,
     Reply,
     Request,
-    Role,
     with_flags,
     with_ttl,
 )
+from zbus.protocol.quarantine import Quarantine
 from zbus.protocol.roster import Peer, Roster, Ticket
 from zbus.protocol.tickets import Tickets
 from zbus.protocol.topics import is_reserved
@@ -53,7 +57,6 @@ _REPEAT, _ASK = int(Flag.REPEAT), int(Flag.ASK)
 _WAIT, _PROBE = int(Flag.WAIT), int(Flag.PROBE)
 _DETACHED_RETRY_MS = 100
 _STALLED_RETRY_MS = 50
-_BUSY_RETRY_S = 0.05
 
 
 class Switchboard:
@@ -61,6 +64,7 @@ class Switchboard:
 
     def __init__(self, roster: Roster, limits: Limits, engine_to_engine: bool) -> None:
         self.tickets = Tickets(limits.open_requests)
+        self.quarantine = Quarantine(limits)
         self.draining = False
         self.settled_at = float("-inf")
         self.counts: Counter[str] = Counter()
@@ -104,10 +108,14 @@ class Switchboard:
         refusal = self._refusal(origin, item)
         if refusal is None and origin.grants is not None:
             refusal = origin.grants.refusal(parcel, now)
+        content = self.quarantine.content(parcel)
+        if refusal is None and self.quarantine.suspects:
+            refusal = self.quarantine.refusal(parcel, content, now)
         if refusal is not None:
             self._refuse(_key(item), origin, refusal, effects)
             return
-        ticket = Ticket(_key(item), item.topic, origin, now + item.ttl_ms / 1000.0)
+        deadline = now + item.ttl_ms / 1000.0
+        ticket = Ticket(_key(item), item.topic, origin, deadline, content=content)
         if is_reserved(item.topic):
             self.tickets.open(ticket)
             effects.append(Asked(ticket.key, item.topic))
@@ -126,49 +134,28 @@ class Switchboard:
             return Draining(retry_after_s=0.25)
         if len(origin.asked) >= self._limits.open_requests:
             text = f"{origin.name} has {len(origin.asked)} requests open"
-            return Overloaded(text, retry_after_s=_BUSY_RETRY_S)
+            return Overloaded(text, retry_after_s=BUSY_RETRY_S)
         return None
-
-    def _misdirected(self, origin: Peer, item: Request) -> ZbusError | None:
-        target = self._roster.named(item.target)
-        if not self._may_ask(origin, target):
-            return NotAuthorized("the policy of this broker keeps engines from asking engines")
-        if target is None:
-            return NoTarget(f'no peer is named "{item.target}"')
-        if item.topic not in target.topics:
-            return NoHandler(f'"{item.target}" does not serve topic "{item.topic}"')
-        return None
-
-    def _may_ask(self, origin: Peer, target: Peer | None) -> bool:
-        # Judged before existence, so that a refusal does not tell who is there (P15).
-        to_server = target is not None and target.role is Role.SERVER
-        return self.engine_to_engine or origin.role is Role.SERVER or to_server
 
     def _place(self, ticket: Ticket, parcel: Parcel, effects: list[BrokerEffect]) -> None:
         """Give a new ticket to a handler, or let it wait, or refuse it."""
         item: Request = parcel.item  # type: ignore[assignment]
-        refusal = self._misdirected(ticket.origin, item) if item.target else None
-        if refusal is not None:
+        engines_may = self.engine_to_engine
+        if item.target and (refusal := misdirected(item, ticket.origin, self._roster, engines_may)):
             self._refuse(ticket.key, ticket.origin, refusal, effects)
             return
-        candidates = self._candidates(item)
-        if not candidates:
+        possible = candidates(item, self._roster)
+        if not possible:
             self._unserved(ticket, item, effects)
             return
         if item.flags & _PROBE:
             _tell(ticket.origin, Reply(*ticket.key, b"", 0), effects)
             return
         self.tickets.open(ticket)
-        if item.flags & _REPEAT and (len(candidates) > 1 or _is_full(candidates[0])):
-            self._ask_next(ticket, parcel, candidates, effects)
+        if item.flags & _REPEAT and (len(possible) > 1 or is_full(possible[0])):
+            self._ask_next(ticket, parcel, possible, effects)
         else:
-            self._forward(ticket, parcel, candidates, effects)
-
-    def _candidates(self, item: Request) -> list[Peer]:
-        if item.target:
-            target = self._roster.named(item.target)
-            return [] if target is None else [target]
-        return list(self._roster.serving(item.topic))
+            self._forward(ticket, parcel, possible, effects)
 
     def _forward(
         self,
@@ -182,17 +169,17 @@ class Switchboard:
             self.tickets.close(ticket)
             self._again(ticket.key, ticket.origin, _DETACHED_RETRY_MS, effects)
             return
-        roomy = [peer for peer in attached if not _is_full(peer)]
-        if not roomy:
+        if self.quarantine.suspects and not (attached := self.quarantine.apart(ticket, attached)):
             self.tickets.close(ticket)
-            error = Overloaded(
-                f'"{ticket.topic}" has no room: {len(attached[0].holds)} requests are with '
-                f"{attached[0].name}",
-                retry_after_s=_BUSY_RETRY_S,
-            )
-            self._refuse(ticket.key, ticket.origin, error, effects)
+            self._again(ticket.key, ticket.origin, self.quarantine.park(ticket), effects)
             return
-        handler = min(roomy, key=_load) if len(roomy) > 1 else roomy[0]
+        handler = least_busy(attached, self._roster.budget, weigh(parcel))
+        if handler is None:
+            self.tickets.close(ticket)
+            refusal = no_room(ticket.topic, attached, self._roster.budget, effects)
+            self._refuse(ticket.key, ticket.origin, refusal, effects)
+            return
+        self.quarantine.given(ticket, handler)
         self._hand_over(ticket, handler, parcel, effects)
 
     def _hand_over(
@@ -202,8 +189,7 @@ class Switchboard:
             # It owes from now on; silence while it owed nothing is no evidence (spec 8.3).
             handler.pulse.heard = max(handler.pulse.heard, ticket.origin.pulse.heard)
         self.tickets.give(ticket, handler)
-        if handler.route is not None:
-            effects.append(Send(handler.route, parcel))
+        ticket.mark = say(handler, parcel, self._roster.budget, effects)
 
     def _unserved(self, ticket: Ticket, item: Request, effects: list[BrokerEffect]) -> None:
         if item.flags & _WAIT:
@@ -221,13 +207,17 @@ class Switchboard:
         self.counts["repeats"] += 1
         handler = ticket.handler
         if handler is not None:
-            if handler.route is not None:
-                effects.append(Send(handler.route, self._marked(parcel, ticket.asking)))
+            if self._roster.budget.admits(handler.backlog, weigh(parcel)):
+                again = self._marked(parcel, ticket.asking)
+                say(handler, again, self._roster.budget, effects)
+            else:
+                ask_receipts([handler], self._roster.budget, effects)
+                self._again(ticket.key, ticket.origin, _STALLED_RETRY_MS, effects)
             return
         if ticket.waits or is_reserved(ticket.topic):
             return
         item: Request = parcel.item  # type: ignore[assignment]
-        self._ask_next(ticket, parcel, self._candidates(item), effects)
+        self._ask_next(ticket, parcel, candidates(item, self._roster), effects)
 
     def _ask_next(
         self,
@@ -239,12 +229,14 @@ class Switchboard:
         """Ask the next server whether it knows this id; once all said no, it is a new one."""
         undecided = [peer for peer in candidates if peer.name not in ticket.denied_by]
         for peer in undecided:
-            if peer.route is not None:
+            if peer.route is not None and self._roster.budget.admits(peer.backlog, weigh(parcel)):
                 ticket.asking = True
                 self._hand_over(ticket, peer, self._marked(parcel, asking=True), effects)
                 return
         if undecided:
-            # A server that may know the id is away for a moment; it is asked when it is back.
+            # A server that may know the id is away for a moment, or has no room; it is asked
+            # when it is back, or has.
+            ask_receipts(undecided, self._roster.budget, effects)
             self._again(ticket.key, ticket.origin, _DETACHED_RETRY_MS, effects)
             return
         ticket.asking = False
@@ -266,11 +258,19 @@ class Switchboard:
         """A Reply or Fault came from ``peer``: passed on if it was asked, else dropped."""
         item = parcel.item
         assert isinstance(item, Reply | Fault)
+        if not item.source:  # an id of nobody: how far it has read (spec 5.7)
+            self._roster.budget.received(peer.backlog, item.number)
+            return
         origin = self._roster.named(item.source)
         ticket = origin.asked.get(item.number) if origin is not None else None
         if ticket is None or ticket.handler is not peer or ticket.key.epoch != item.epoch:
             self.counts["late_answers"] += 1
+            late = peer.unanswered.pop(Key(item.source, item.epoch, item.number), None)
+            if late is not None:
+                self._roster.budget.prove(peer.backlog, late.mark)
+                self.survived(peer, late, item, effects)
             return
+        self._roster.budget.prove(peer.backlog, ticket.mark)
         if isinstance(item, Fault) and item.code == UNKNOWN_ID:
             self._denied(peer, ticket, effects)
             return
@@ -278,6 +278,7 @@ class Switchboard:
         self.counts["answers"] += 1
         if ticket.origin.route is not None:
             effects.append(Send(ticket.origin.route, parcel))
+        self.survived(peer, ticket, item, effects)
 
     def _denied(self, peer: Peer, ticket: Ticket, effects: list[BrokerEffect]) -> None:
         if not ticket.asking:
@@ -287,6 +288,16 @@ class Switchboard:
         ticket.denied_by += (peer.name,)
         self.tickets.give(ticket, None)
         self._again(ticket.key, ticket.origin, 0, effects)
+
+    def survived(
+        self, peer: Peer, ticket: Ticket, item: Reply | Fault, effects: list[BrokerEffect]
+    ) -> None:
+        """The handler has answered, and lives: what was kept back for that may go on."""
+        if self.quarantine.suspects:
+            for key in self.quarantine.answered(peer, ticket, item):
+                origin = self._roster.named(key.source)
+                if origin is not None and origin.epoch == key.epoch:
+                    self._again(key, origin, 0, effects)
 
     def answer(self, key: Key, body: bytes, frames: Frames, effects: list[BrokerEffect]) -> None:
         """The broker itself answers a request on one of its own topics."""
@@ -310,11 +321,13 @@ class Switchboard:
 
     # -- peers come and go -----------------------------------------------------------------
 
-    def handler_lost(self, peer: Peer, effects: list[BrokerEffect]) -> None:
+    def handler_lost(self, peer: Peer, effects: list[BrokerEffect], died: bool = False) -> None:
         """Whoever waits for this peer is told that it is lost (P10). It may have run even what
         it was only asked about, for who runs it says nothing (spec 6.4)."""
+        self.quarantine.lost(peer, died, effects)
         for ticket in list(peer.holds):
-            error = TargetLost(f'"{peer.name}" is lost while it had "{ticket.topic}"')
+            lost = TargetLost(f'"{peer.name}" is lost while it had "{ticket.topic}"')
+            error = self.quarantine.verdict(ticket) or lost
             self.tickets.judge(ticket, error)
             self._refuse(ticket.key, ticket.origin, error, effects)
 
@@ -326,7 +339,9 @@ class Switchboard:
 
     def handler_back(self, peer: Peer, effects: list[BrokerEffect]) -> None:
         """A handler is back on a new connection: what was under way to it, or from it, may be
-        lost, so its origins say those requests again and it answers from memory (spec 6.6)."""
+        lost, so its origins say those requests again and it answers from memory (spec 6.6). What
+        it answered to nobody is not said again."""
+        peer.unanswered.clear()
         for ticket in peer.holds:
             self._again(ticket.key, ticket.origin, 0, effects, executed=1)
 
@@ -352,7 +367,7 @@ class Switchboard:
 
     def _cancel(self, ticket: Ticket, effects: list[BrokerEffect]) -> None:
         handler = ticket.handler
-        self.tickets.close(ticket)
+        self.tickets.give_up(ticket)
         if handler is not None:
             _tell(handler, Cancel(*ticket.key), effects)
 
@@ -383,11 +398,3 @@ def _tell(peer: Peer, item: Item, effects: list[BrokerEffect], frames: Frames = 
     # A detached peer is told nothing: it asks again when it is back.
     if peer.route is not None:
         effects.append(Send(peer.route, Parcel(item, frames)))
-
-
-def _load(peer: Peer) -> int:
-    return len(peer.holds)
-
-
-def _is_full(peer: Peer) -> bool:
-    return len(peer.holds) >= peer.window

@@ -7,6 +7,9 @@ nobody gets an answer to what it did not ask (spec 6.7).
 A ticket without a handler waits: for the topic to be served, or for the source to send the
 request again so that the next server can be asked whether it knows the id (spec 6.6).
 
+A ticket that is overdue or given up is closed, but its handler may still be at it: a peer's
+newest of these are kept with it until it answers them.
+
 A ticket whose handler was lost is no longer open, but kept with its verdict until its deadline,
 so that a repeat is told the same. There are at most ``judged_max`` of them for one source.
 """
@@ -18,6 +21,8 @@ from zbus.protocol.deadlines import Deadlines
 from zbus.protocol.roster import Peer, Ticket
 
 __all__ = ["Tickets"]
+
+_UNANSWERED_MAX = 256
 
 
 class Tickets:
@@ -59,6 +64,15 @@ class Tickets:
         self._deadlines.remove(ticket)
         self._release(ticket)
 
+    def give_up(self, ticket: Ticket) -> None:
+        """Nobody waits for the answer any more."""
+        handler = ticket.handler
+        if handler is not None and not ticket.asking:
+            handler.unanswered[ticket.key] = ticket
+            if len(handler.unanswered) > _UNANSWERED_MAX:
+                del handler.unanswered[next(iter(handler.unanswered))]
+        self.close(ticket)
+
     def judge(self, ticket: Ticket, verdict: ZbusError) -> None:
         """The handler is lost, and with it the request; a repeat is told the same."""
         self.close(ticket)
@@ -79,7 +93,7 @@ class Tickets:
         """The tickets whose time is up; they are closed. Their origins know it by themselves."""
         tickets = self._deadlines.due(now)
         for ticket in tickets:
-            self._release(ticket)
+            self.give_up(ticket)
         for ticket in self._judged.due(now):
             del ticket.origin.judged[ticket.key.number]
         return tickets

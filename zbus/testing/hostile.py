@@ -12,7 +12,7 @@ Both are given strategies for what is valid; ``zbus.testing.strategies`` joins t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -155,7 +155,7 @@ _OUT_OF_BOUNDS: list[Item] = [
     Credit("a", 1, "t" * (NAME_MAX + 1), 1, 1, rewind=False),
     Reply("a", 1, 1, b"", FRAMES_MAX + 1),
     Request("a", 1, 1, "t", "", 2**53 + 1, 0, 1, (), "", b"", 0),
-    Request("a", 1, 1, "t", "", 1, 16, 1, (), "", b"", 0),
+    Request("a", 1, 1, "t", "", 1, 32, 1, (), "", b"", 0),
     Request("a", 1, 1, "t", "", 1, 0, 1, (0,) * (STRAGGLERS_MAX + 1), "", b"", 0),
     Request("a", 1, 1, "t", "", 1, 0, 1, (), "x" * 65, b"", 0),
     Push(1, "a", 1, "t", 1, 1, (), ()),
@@ -221,7 +221,7 @@ def _with_a_wrong_field(draw: st.DrawFn, items: _Items) -> Message:
 def _with_a_wrong_item(draw: st.DrawFn, items: _Items) -> Message:
     """A good item, and one of an unknown kind or with one field too many or too few."""
     kind, *fields = _parts(draw(items))
-    unknown = st.integers(12, 2**64 - 1) | st.integers(-(2**63), 0)
+    unknown = st.integers(len(get_args(Item)) + 1, 2**64 - 1) | st.integers(-(2**63), 0)
     no_kind = st.sampled_from(_VALUES["str"] + _VALUES["float"] + _VALUES["nil"])
     breaks: list[SearchStrategy[list[bytes]]] = [
         unknown.map(lambda number: [_pack(number), *fields]),

@@ -44,7 +44,11 @@ class Knobs:
     window: int = _LIMITS.window
     push_window: int = _LIMITS.push_window
     outbox_bytes: int = _LIMITS.outbox_bytes
+    target_bytes: int = _LIMITS.target_bytes
+    memory_bytes: int = _LIMITS.memory_bytes
+    slow_s: float = _LIMITS.slow_s
     body_max_bytes: int = _LIMITS.body_max_bytes
+    object_max_bytes: int = _LIMITS.object_max_bytes
     restart_settle_s: float = _LIMITS.restart_settle_s
     engine_to_engine: bool = True
     peer_window: int = _OF_PEERS.window
@@ -59,10 +63,14 @@ class Knobs:
             times=TimesSection(heartbeat_s=self.heartbeat_s),
             bounds=LimitsSection(
                 body_max_bytes=self.body_max_bytes,
+                object_max_bytes=self.object_max_bytes,
                 open_requests=self.open_requests,
                 window=self.window,
                 push_window=self.push_window,
                 outbox_bytes=self.outbox_bytes,
+                target_bytes=self.target_bytes,
+                memory_bytes=self.memory_bytes,
+                slow_s=self.slow_s,
                 restart_settle_s=self.restart_settle_s,
             ),
             policy=PolicySection(engine_to_engine=self.engine_to_engine),
@@ -90,14 +98,20 @@ def draw_knobs(chance: random.Random) -> Knobs:
         "window": [1, 4],
         "push_window": [1, 3],
         "outbox_bytes": [2_000, 20_000],
+        "target_bytes": [300, 2_000],
+        "memory_bytes": [2_000, 20_000],
+        "slow_s": [0.2, 2.0],
         "restart_settle_s": [0.0, 0.05, 2.0],
         "body_max_bytes": [30, 50_000],
+        "object_max_bytes": [0, 3_000],
         "engine_to_engine": [False],
         "peer_window": [1, 4],
         "remembered": [1, 8, 64],
         "pushes": [2, 20],
     }
     chosen = {name: chance.choice(odd[name]) for name in odd if chance.random() < 0.25}
+    if chosen.get("body_max_bytes") == 30:
+        chosen.setdefault("object_max_bytes", 3_000)  # more would be chunks without end
     most_s = chance.choice([0.0, 0.001, 0.05, 1.0])
     pace = Pace(
         most_s=most_s,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zbus.broker.daemon import Daemon
@@ -198,6 +198,7 @@ class SimulatedPeer(Actor):
         self._check_running()
         now = self.now
         asked: list[Asked] = []
+        noted = replace(ask)  # a large body is not in the request any more once it is made
         try:
             number = self.link.request(ask, lambda outcome: self._told(asked[0], outcome), now)
         except ZbusError as error:
@@ -207,7 +208,7 @@ class SimulatedPeer(Actor):
         clock = self.stage.clock.now
         deadline_at = self.clock.instant(ask.deadline)
         life = Life(self.name, self.life)
-        asked.append(Asked(key, life, ask, clock, deadline_at, self.is_attached))
+        asked.append(Asked(key, life, noted, clock, deadline_at, self.is_attached))
         self._history.asked(asked[0])
         self.poke()
         return Pending(self, asked[0])

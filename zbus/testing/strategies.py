@@ -31,15 +31,19 @@ from zbus.protocol.limits import FRAMES_MAX, NAME_MAX, STRAGGLERS_MAX
 from zbus.protocol.message import (
     AGAIN,
     UNKNOWN_ID,
+    Accept,
     Bye,
     Cancel,
     Cause,
+    Chunk,
     Credit,
+    Done,
     Fault,
     Frames,
     Heartbeat,
     Hello,
     Item,
+    Offer,
     Parcel,
     Push,
     Reply,
@@ -55,10 +59,13 @@ from zbus.testing.hostile import Message, hostile, malformed
 
 __all__ = [
     "Body",
+    "accepts",
     "bodies",
     "byes",
     "cancels",
+    "chunks",
     "credit_items",
+    "dones",
     "fault_items",
     "faults",
     "frames",
@@ -69,6 +76,7 @@ __all__ = [
     "malformed_frames",
     "messages",
     "names",
+    "offers",
     "parcels",
     "pushes",
     "replies",
@@ -166,10 +174,10 @@ def hellos() -> SearchStrategy[Hello]:
 
 
 def welcomes() -> SearchStrategy[Welcome]:
-    """Welcomes, such as ``Welcome(1, 1, 1000, 1048576, 16384, 1024, ("ipc:///pipe",))``."""
+    """Welcomes, such as ``Welcome(1, 1, 1000, 1048576, 16384, 1024, ("ipc:///pipe",), 0)``."""
     beat = st.integers(1, 3_600_000)
     pipes = st.lists(_TEXT, max_size=3).map(tuple)
-    return st.builds(Welcome, _COUNT, _COUNT, beat, _COUNT, _COUNT, _COUNT, pipes)
+    return st.builds(Welcome, _COUNT, _COUNT, beat, _COUNT, _COUNT, _COUNT, pipes, _COUNT)
 
 
 def heartbeats() -> SearchStrategy[Heartbeat]:
@@ -193,7 +201,7 @@ def requests() -> SearchStrategy[Request]:
         topics() | st.just("zbus.status"),
         st.just("") | names(),
         _MILLIS,
-        st.integers(0, 15),
+        st.integers(0, 31),
         _COUNT,
         stragglers,
         st.just("") | st.text("0123456789abcdef-", max_size=64),
@@ -237,6 +245,27 @@ def serves() -> SearchStrategy[Serve]:
     return st.builds(Serve, served, served)
 
 
+def offers() -> SearchStrategy[Offer]:
+    """Offers, such as ``Offer("engine-1", 1, 7, manifest)``; the manifest may be none."""
+    return st.builds(Offer, names(), _COUNT, _COUNT, _INLINE)
+
+
+def accepts() -> SearchStrategy[Accept]:
+    """Accepts, such as ``Accept("engine-1", 1, 7, False, 3, 8, True)``."""
+    return st.builds(Accept, names(), _COUNT, _COUNT, st.booleans(), _COUNT, _COUNT, st.booleans())
+
+
+def chunks() -> SearchStrategy[Chunk]:
+    """Chunks without a frame, such as ``Chunk("engine-1", 1, 7, False, 3, 0xCBF43926, 0)``."""
+    check = st.integers(0, 2**32 - 1)
+    return st.builds(Chunk, names(), _COUNT, _COUNT, st.booleans(), _COUNT, check, st.just(0))
+
+
+def dones() -> SearchStrategy[Done]:
+    """Dones, such as ``Done("engine-1", 1, 7)``."""
+    return st.builds(Done, names(), _COUNT, _COUNT)
+
+
 def items() -> SearchStrategy[Item]:
     """Items of every kind, such as ``Heartbeat()``; each counts no frames, so it stands alone."""
     return st.one_of(_KINDS)
@@ -254,6 +283,10 @@ _KINDS: list[SearchStrategy[Item]] = [
     serves(),
     hellos(),
     welcomes(),
+    offers(),
+    accepts(),
+    chunks(),
+    dones(),
 ]
 
 
@@ -262,8 +295,8 @@ _KINDS: list[SearchStrategy[Item]] = [
 
 def parcels() -> SearchStrategy[Parcel]:
     """Items with the frames they count: ``Parcel(Reply("engine-1", 1, 7, b"", 1), (b"x",))``."""
-    counting = st.builds(_attach, requests() | replies(), _FRAMES)
-    return items().map(Parcel) | counting | _push_parcels()
+    counting = [st.builds(_attach, kind, _FRAMES) for kind in (requests(), replies(), chunks())]
+    return st.one_of(items().map(Parcel), *counting, _push_parcels())
 
 
 def messages() -> SearchStrategy[list[Parcel]]:
@@ -304,7 +337,7 @@ def hostile_frames() -> SearchStrategy[Message]:
     return hostile(frames(), items())
 
 
-def _attach(item: Request | Reply, extra: Frames) -> Parcel:
+def _attach(item: Request | Reply | Chunk, extra: Frames) -> Parcel:
     return Parcel(_rebuilt(item, "frames", len(extra)), extra)
 
 

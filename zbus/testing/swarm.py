@@ -52,6 +52,7 @@ _EVERYWHERE = ("echo", "work", "fail", "bad", "note", "other")
 _FAULTY_MAX_S = 600.0
 _PATIENCE = 500
 _WAIT = int(Flag.WAIT)
+_MIDDLING = bytes(400)
 _LARGE = bytes(70_000)
 _TOO_LARGE = bytes(1_100_000)
 
@@ -205,6 +206,8 @@ class Swarm:
             return encode_body([self._left, _LARGE])
         if dice < 0.02:
             return b"\xc1 is no body", ()
+        if dice < 0.05:
+            return encode_body([self._left, _MIDDLING])
         return encode_body(self._left)
 
     # -- what the world does -------------------------------------------------------------------

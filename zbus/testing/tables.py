@@ -14,6 +14,7 @@ from typing import Any
 
 from zbus.protocol.broker import Broker
 from zbus.protocol.deadlines import Deadlines
+from zbus.protocol.objects import WINDOW
 from zbus.protocol.session import Session
 
 __all__ = ["broker_leftovers", "broker_quarrels", "session_leftovers", "session_quarrels"]
@@ -24,6 +25,7 @@ def broker_quarrels(broker: Broker) -> Iterator[str]:
     yield from _roster_quarrels(broker)
     yield from _ticket_quarrels(broker)
     yield from _lane_quarrels(broker)
+    yield from _budget_quarrels(broker)
 
 
 def broker_leftovers(broker: Broker, names: set[str]) -> Iterator[str]:
@@ -57,12 +59,38 @@ def session_quarrels(session: Session) -> Iterator[str]:
             yield f"{len(lane.flying)} pushes fly on {lane.topic}, whose window is {lane.window}"
     if taken.queued != sum(lane.next - 1 - lane.taken for lane in taken._lanes.values()):
         yield f"{taken.queued} taken pushes are said to be with handlers, and are not"
+    yield from _object_quarrels(session)
     memory = session.answerer.memory
     remembered = [entry for source in memory._sources.values() for entry in source.started.values()]
     if memory.count != len(remembered) or memory.size != sum(one.size for one in remembered):
         yield f"memory says it holds {memory.count}, and holds {len(remembered)}"
     if memory.count > session.limits.remembered:
         yield f"{memory.count} ids are remembered, and {session.limits.remembered} may be"
+
+
+def _object_quarrels(session: Session) -> Iterator[str]:
+    """Large bodies: what may be under way, and that each of them belongs to a request."""
+    objects = session.objects
+    flying = sum(stream.flying for stream in objects._out.values())
+    if flying != objects._flying or flying > WINDOW:
+        yield f"{flying} chunks are under way, {objects._flying} are said to be"
+    if objects._active_bytes != sum(objects._in[mark].size for mark in objects._active):
+        yield "the large bodies that arrive are wrongly added up"
+    if {*objects._waiting, *objects._active} != {*objects._in} or len(objects._active) > WINDOW:
+        yield f"{len(objects._in)} large bodies neither arrive nor wait"
+    if not {*objects._owed} <= {*objects._active} or not {*objects._ready} <= {*objects._out}:
+        yield "something is to be said of a large body that is not there"
+    for mark in [mark for mark in objects._out if not mark.reply] + [
+        mark for mark in objects._in if mark.reply
+    ]:
+        if session.asker.requests.get(mark.number) is None:
+            yield f"{mark} is under way, and its request has ended"
+    for mark in [mark for mark in objects._out if mark.reply] + [
+        mark for mark in objects._in if not mark.reply
+    ]:
+        held = session.answerer.memory.get(mark.key)
+        if held is None or not held.large:
+            yield f"{mark} is under way, and its request is not known"
 
 
 def session_leftovers(
@@ -79,6 +107,8 @@ def session_leftovers(
             yield f"{len(lane.flying)} pushes fly and {len(lane.waiting)} wait on {topic}"
     if session.in_lanes.queued:
         yield f"{session.in_lanes.queued} pushes are with handlers"
+    if session.objects.count:
+        yield f"{session.objects.count} large bodies are under way"
     remembered = [name for name in memory._sources if name not in strangers]
     if memory.running or remembered:
         yield f"{memory.running} handlers run, ids of {remembered} are remembered"
@@ -136,6 +166,19 @@ def _ticket_quarrels(broker: Broker) -> Iterator[str]:
         yield f"{len(tickets)} tickets have a deadline, and {len(asked)} are known"
     if len(asked) > len(known) * broker.limits.open_requests:
         yield f"{len(asked)} tickets are open"
+
+
+def _budget_quarrels(broker: Broker) -> Iterator[str]:
+    budget = broker.roster.budget
+    waiting = sum(peer.backlog.waiting for peer in broker.roster)
+    if budget.used != waiting:
+        yield f"{waiting} bytes wait for peers, and {budget.used} are counted"
+    for peer in broker.roster:
+        backlog = peer.backlog
+        if not 0 <= backlog.read <= backlog.given or backlog.outbox < 0:
+            yield f"{peer.name} has read what it was not given"
+        if peer.route is None and backlog.waiting:
+            yield f"{backlog.waiting} bytes wait for {peer.name}, which is away"
 
 
 def _lane_quarrels(broker: Broker) -> Iterator[str]:

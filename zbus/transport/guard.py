@@ -6,9 +6,9 @@ Rules of this room:
   (tcp) and without it (ipc, which its directory guards).
 * Every door of a guarded broker asks the authenticator and enforces its domain: without that
   ZeroMQ lets everybody in when nobody answers (promise P16).
-* Routing ids are not identity. Who a connection is, ZeroMQ says with each message (``User-Id``);
-  ``Users`` keeps that for ids that ZeroMQ chose, and asks anew for one that a peer chose, since
-  another connection may have had it.
+* Routing ids are not identity. Who a connection is, ZeroMQ says with each message (``User-Id``),
+  and which descriptor it has; ``Users`` keeps that for ids that ZeroMQ chose, and asks anew for
+  one that a peer chose, since another connection may have had it.
 * A connecting socket is watched until its first handshake has succeeded, and its events are
   always read: events that nobody reads would hold up ZeroMQ's own thread.
 * No secret is ever part of a repr.
@@ -22,10 +22,12 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import zmq
 from zmq.backend import Context, Socket
+
+from zbus.transport.monitor import Monitor
 
 __all__ = ["DOMAIN", "ClientGuard", "Gate", "Handshake", "ServerGuard", "Users", "Watch"]
 
@@ -33,6 +35,7 @@ DOMAIN = "zbus"
 _NOBODY = "nobody"
 """The user of a connection of which ZeroMQ does not say who it is: no key, so it is refused."""
 _USERS_MAX = 65_536
+_SRCFD = int(zmq.SRCFD)
 _EVENT = struct.Struct("=HI")
 _ADDRESSES = itertools.count()
 _FAILED = (
@@ -90,31 +93,71 @@ class ClientGuard:
             yield zmq.CURVE_SERVERKEY, self.servers[attempt % len(self.servers)].encode()
 
 
-class Users:
-    """Who the connections of one ROUTER are, by routing id."""
+class _User(NamedTuple):
+    """Who a connection is, and its descriptor, -1 if ZeroMQ does not say."""
 
-    __slots__ = ("_known",)
+    name: str = _NOBODY
+    descriptor: int = -1
+
+
+class Users:
+    """Who the connections of one socket are, by routing id, and which of them were heard.
+
+    A message whose routing id is not in ``heard`` is to be noted. Those of a PULL have none.
+    """
+
+    __slots__ = ("_called", "_known", "heard")
 
     def __init__(self) -> None:
-        self._known: dict[bytes, str] = {}
-
-    def __contains__(self, peer: bytes) -> bool:
-        return peer[:1] == b"\0" and peer in self._known
+        self._known: dict[bytes, _User] = {}
+        self._called: set[int] = set()
+        self.heard: set[bytes] = set()
 
     def note(self, peer: bytes, frame: zmq.Frame) -> None:
         """``frame`` came from there. The oldest are forgotten, and noted again if need be."""
-        try:
-            user = str(frame.get("User-Id"))
-        except zmq.ZMQError:
-            user = _NOBODY
-        self._known.pop(peer, None)
-        self._known[peer] = user
-        if len(self._known) > _USERS_MAX:
-            del self._known[next(iter(self._known))]
+        if not peer:
+            self._called.add(_descriptor(frame))
+            return
+        chosen_here = peer[:1] == b"\0"
+        user = self._known.get(peer) if chosen_here else None
+        if user is None:
+            self._known.pop(peer, None)
+            user = self._known[peer] = _User(_name(frame), _descriptor(frame))
+            if len(self._known) > _USERS_MAX:
+                del self._known[next(iter(self._known))]
+        self._called.add(user.descriptor)
+        if chosen_here:
+            if len(self.heard) >= _USERS_MAX:
+                self.heard.clear()
+            self.heard.add(peer)
 
     def of(self, peer: bytes) -> str:
         """The user id; that of nobody if none was said."""
-        return self._known.get(peer, _NOBODY)
+        return self._known.get(peer, _User()).name
+
+    def descriptor_of(self, peer: bytes) -> int:
+        """The descriptor of the connection that this routing id had when it was noted; or -1."""
+        return self._known.get(peer, _User()).descriptor
+
+    def take(self) -> set[int]:
+        """The descriptors of those that were heard since the last time."""
+        called, self._called = self._called, set()
+        self.heard.clear()
+        return called
+
+
+def _name(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return _NOBODY
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    try:
+        return int(frame.get(_SRCFD))
+    except zmq.ZMQError:
+        return -1
 
 
 class Watch:
@@ -181,6 +224,10 @@ class Gate:
     def asks(self) -> bool:
         """Whether those who connect here are known by what they proved."""
         return isinstance(self._guard, ServerGuard)
+
+    def monitor(self, context: Context, socket: Socket) -> Monitor | None:
+        """What hears of the connections of this socket, which is about to be bound."""
+        return Monitor(context, socket) if self.asks else None
 
     def prepare(self, socket: Socket, endpoint: str) -> None:
         """Set what counts for the bind or connect that follows."""

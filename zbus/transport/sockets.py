@@ -29,6 +29,7 @@ from zbus.protocol.limits import FRAMES_MAX, INLINE_MAX_BYTES
 from zbus.transport.address import OwnPath, check_address, check_vacant, refusal
 from zbus.transport.bell import Bell
 from zbus.transport.guard import Gate, Users, Watch
+from zbus.transport.monitor import Monitor
 from zbus.transport.port import Frame, Received, Sent
 from zbus.transport.profile import BOUND, SocketProfile, options_of
 
@@ -42,6 +43,8 @@ _EVENTS = int(zmq.EVENTS)
 _GONE = frozenset({int(zmq.EHOSTUNREACH), int(zmq.ENOTSOCK), int(zmq.ETERM)})
 _ASK_MAX = 3
 """Messages after which ``drain`` asks whether there is another; then it takes until refused."""
+_ZERO_COPY_RECV = 10
+"""Off: else each small frame that is kept holds the 18 KiB that its connection reads into."""
 _SKIP_MAX = 4_096
 """Frames of an overlong message that one ``drain`` throws away; the next goes on from there."""
 _PROFILE = SocketProfile()
@@ -58,13 +61,14 @@ class ZmqPort:
         "_routed",
         "_send",
         "_skipping",
-        "_users",
         "descriptor",
         "endpoint",
         "full",
+        "monitor",
         "paths",
         "quiet",
         "socket",
+        "users",
         "watch",
     )
 
@@ -75,6 +79,7 @@ class ZmqPort:
         endpoint: str,
         paths: Sequence[OwnPath],
         watch: Watch | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         self._network = network
         self._send = socket.send
@@ -90,7 +95,8 @@ class ZmqPort:
         self.full = False
         self.quiet = False
         self.watch = watch
-        self._users = Users() if self._routed and network.gate.asks else None
+        self.monitor = monitor
+        self.users = None if monitor is None else Users()
 
     @property
     def routed(self) -> bool:
@@ -146,8 +152,10 @@ class ZmqPort:
         """See ``Port``. A message of too many frames comes as one of none, which no decoder
         takes. A frame longer than ``INLINE_MAX_BYTES`` is a view of where ZeroMQ put it."""
         received: list[Received] = []
-        if self.watch is not None and self.watch.is_open:
-            self.watch.hear()
+        if (watch := self.watch) is not None:
+            watch.hear()
+            if not watch.is_open:
+                self._network.unwatch(self)
         if self.quiet or limit < 1 or self._pushes:
             return received
         try:
@@ -172,7 +180,7 @@ class ZmqPort:
     def _drain(self, received: list[Received], limit: int) -> None:
         recv = self._recv
         routed = self._routed
-        users = self._users
+        users = self.users
         if self._skipping:
             self._skip()
         while not self._skipping:
@@ -180,7 +188,7 @@ class ZmqPort:
             # tells whether another follows; asking the socket for that costs twice as much.
             peer = recv(_LAST) if routed else b""
             frame = recv(_LAST, False)
-            if users is not None and peer not in users:
+            if users is not None and peer not in users.heard:
                 users.note(peer, frame)
             received.append((peer, self._rest(frame) if frame.more else [_owned(frame)]))
             count = len(received)
@@ -206,7 +214,7 @@ class ZmqPort:
 
     def user(self, peer: bytes) -> str:
         """See ``Port``."""
-        return "" if self._users is None else self._users.of(peer)
+        return self.users.of(peer) if self.users is not None and self._routed else ""
 
     def close(self) -> None:
         """See ``Port``. Safe after fork: the child touches nothing that is the parent's."""
@@ -221,6 +229,7 @@ class ZmqNetwork:
         self._profile = profile
         self.gate = gate or Gate()
         self.context = Context()
+        self.context.set(_ZERO_COPY_RECV, 0)
         self._pid = os.getpid()
         self._closed = False
         self._bell = Bell()
@@ -251,6 +260,7 @@ class ZmqNetwork:
             raise refusal(endpoints[0], error.errno or 0) from None
         paths: list[OwnPath] = []
         watch = self.gate.watch(self.context, socket, endpoints[0]) if kind == zmq.DEALER else None
+        monitor = self.gate.monitor(self.context, socket) if kind in BOUND else None
         try:
             for option, value in options_of(self._profile, kind):
                 socket.set(option, value)
@@ -259,9 +269,9 @@ class ZmqNetwork:
             for endpoint in endpoints:
                 self.gate.prepare(socket, endpoint)
                 real.append(attach(socket, endpoint, paths))
-            port = ZmqPort(self, socket, real[0], paths, watch)
+            port = ZmqPort(self, socket, real[0], paths, watch, monitor)
         except BaseException:
-            _close(socket, paths, watch=watch)
+            _close(socket, paths, ear=watch or monitor)
             raise
         if watch is not None:
             self._bell.watch(watch.descriptor)
@@ -276,10 +286,16 @@ class ZmqNetwork:
         self._ports = tuple(other for other in self._ports if other is not port)
         if os.getpid() != self._pid:
             return
+        self.unwatch(port)
+        self._bell.ignore(port.descriptor)
+        _close(port.socket, port.paths, linger_ms, port.monitor)
+
+    def unwatch(self, port: ZmqPort) -> None:
+        """Its handshake is over: what the watch still says must end no sleep."""
         if port.watch is not None:
             self._bell.ignore(port.watch.descriptor)
-        self._bell.ignore(port.descriptor)
-        _close(port.socket, port.paths, linger_ms, port.watch)
+            port.watch.close()
+            port.watch = None
 
     def port_is_full(self, port: ZmqPort) -> None:
         """A send found no room. For ``ZmqPort.send``. A ROUTER always has room for somebody, so
@@ -312,6 +328,13 @@ class ZmqNetwork:
                 if port.descriptor in rung:
                     port.quiet = False
         return bool(rung)
+
+    def watch(self, descriptor: int) -> None:
+        """End a ``wait`` also when this can be read, until it is to be ignored again."""
+        self._bell.watch(descriptor)
+
+    def ignore(self, descriptor: int) -> None:
+        self._bell.ignore(descriptor)
 
     def wake(self) -> None:
         """See ``Network``."""
@@ -354,12 +377,12 @@ def _connect(socket: Socket, endpoint: str, _paths: list[OwnPath]) -> str:
 
 
 def _close(
-    socket: Socket, paths: Sequence[OwnPath], linger_ms: int = 0, watch: Watch | None = None
+    socket: Socket, paths: Sequence[OwnPath], linger_ms: int = 0, ear: Watch | Monitor | None = None
 ) -> None:
     for path in paths:
         path.unlink()
-    if watch is not None:
-        watch.close()
+    if ear is not None:
+        ear.close()
     socket.close(linger_ms)
 
 

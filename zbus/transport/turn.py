@@ -72,27 +72,33 @@ class Owner(Protocol[E_contra]):
 
 
 class _Said(NamedTuple):
-    """A message, and what it says where that grows old."""
+    """A message, and what it says where that grows old. While it is kept, it is one or the
+    other, so that no body is in memory twice."""
 
     frames: list[Frame]
     requests: list[Parcel]
     since: float
 
+    def __repr__(self) -> str:
+        return f"_Said(<{len(self.frames)} frames>, since={self.since})"
+
     def aged(self, now: float) -> list[Frame]:
         """The message as it is to be said now; empty if all that it says is too late."""
-        held_ms = int((now - self.since) * 1000.0)
-        if held_ms <= 0 or not self.requests:
+        if not self.requests:
             return self.frames
+        held_ms = int((now - self.since) * 1000.0)
         parcels = [aged for parcel in self.requests if (aged := _aged(parcel, held_ms))]
         return encode(parcels) if parcels else []
 
 
 @dataclass(slots=True)
 class _Stuck:
-    """Messages that a full port did not take."""
+    """Messages that a full port did not take, each with its size; how much that is, and how many
+    it has taken since."""
 
-    messages: deque[_Said] = field(default_factory=deque)
+    messages: deque[tuple[_Said, int]] = field(default_factory=deque)
     size: int = 0
+    taken: int = 0
 
 
 class Turn(Generic[E]):
@@ -162,6 +168,14 @@ class Turn(Generic[E]):
         for route in [route for route in self._stuck if route.lane is lane]:
             del self._stuck[route]
 
+    def waiting(self) -> dict[Route, tuple[int, int]]:
+        """What waits for full routes: how many bytes, and how many messages have left since."""
+        return {route: (stuck.size, stuck.taken) for route, stuck in self._stuck.items()}
+
+    def drop(self, route: Route) -> None:
+        """Drop what waits for a route that was full."""
+        self._stuck.pop(route, None)
+
     def is_empty(self) -> bool:
         """Whether nothing waits to be sent."""
         return not self._pending and not self._stuck
@@ -192,8 +206,9 @@ class Turn(Generic[E]):
 
     def _keep(self, route: Route, said: _Said) -> None:
         stuck = self._stuck.setdefault(route, _Stuck())
-        stuck.messages.append(said)
-        stuck.size += sum(map(len, said.frames))
+        size = sum(map(len, said.frames))
+        stuck.messages.append((said._replace(frames=[]) if said.requests else said, size))
+        stuck.size += size
         if stuck.size > self._outbox_bytes:
             del self._stuck[route]
             self._owner.overflowed(route, said.since)
@@ -204,11 +219,12 @@ class Turn(Generic[E]):
             if self._stuck.get(route) is not stuck:
                 continue  # its lane was forgotten meanwhile
             while stuck.messages:
-                sent = self._hand_over(route, stuck.messages[0].aged(now))
+                sent = self._hand_over(route, stuck.messages[0][0].aged(now))
                 if sent is not Sent.SENT:
                     break
                 moved = True
-                stuck.size -= sum(map(len, stuck.messages.popleft().frames))
+                stuck.size -= stuck.messages.popleft()[1]
+                stuck.taken += 1
             else:
                 sent = Sent.SENT
             if sent is not Sent.FULL:
@@ -267,5 +283,5 @@ def _size(parcel: Parcel) -> int:
     elif isinstance(item, Push):
         size = sum(map(len, item.bodies))
     else:
-        return 64
+        size = 64
     return size + sum(map(len, parcel.frames)) if parcel.frames else size
