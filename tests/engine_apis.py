@@ -5,9 +5,12 @@ Each is imported only when it is asked for, in an interpreter that has it.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
+
+from engine_sites import bus_sites, cell_sites, flare_sites
 
 GROUPS = (
     "ReturnCode ReservedTopic ReservedKey FLContextKey ReservedHeaderKey SiteType ProcessType"
@@ -25,6 +28,10 @@ def zbus_api() -> Any:
     api.Client, api.Workspace, api.fire_event = engine.Client, engine.Workspace, engine.fire_event
     builder = engine.ComponentBuilder(["engine_parts"], {"Box": "engine_parts.Box"})
     api.build = builder.build_component
+    api.Spec = engine.ClientEngineExecutorSpec
+    api.Runner = import_module("zbus.engine.aux_runner").AuxRunner
+    api.aux_spec = import_module("zbus.engine.aux_spec")
+    api.sites = partial(bus_sites, api)
     return api
 
 
@@ -50,6 +57,22 @@ def nvflare_api() -> Any:
         fire_event=import_module("nvflare.private.event").fire_event,
     )
     api.build = _nvflare_builder().build_component
+    api.Spec = spec.ClientEngineExecutorSpec
+    api.Runner = import_module("nvflare.private.aux_runner").AuxRunner
+    api.aux_spec = import_module("nvflare.apis.aux_spec")
+    api.sites = partial(cell_sites, api)
+    return api
+
+
+def flare_api() -> Any:
+    """nvflare's own names, with engines of ``zbus.nvflare``."""
+    api = nvflare_api()
+    room = import_module("zbus.nvflare")
+    api.Spec, api.Runner = room.ClientEngine, import_module("zbus.nvflare.aux_runner").BusAuxRunner
+    builder = room.AllowedBuilder(["engine_parts"])
+    builder._scanner = _nvflare_builder().get_module_scanner()
+    api.build = builder.build_component
+    api.sites = partial(flare_sites, api)
     return api
 
 

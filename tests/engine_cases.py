@@ -1,56 +1,17 @@
-"""The same cases for zbus.engine and for nvflare: what each says, as text.
-
-``python engine_cases.py zbus`` or ``nvflare`` prints a JSON object of case and outcome: the repr
-of what came out, or ``raises`` and the kind of error. It runs where the other package is not.
-"""
+"""Types, components and builder: the same cases for zbus.engine and for nvflare."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from engine_apis import GROUPS, nvflare_api, zbus_api
 from engine_parts import BOX, CONFIGS, STRICT
-
-KINDS = {
-    "AttributeError", "ConfigError", "LookupError", "ModuleNotFoundError", "RuntimeError",
-    "SystemExit", "TypeError", "ValueError",
-}  # fmt: skip
-CASES: dict[str, Callable[[Any], Any]] = {}
-"""Each takes the API, and gives what is compared."""
-
-
-def case(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    CASES[function.__name__.replace("__", ".")] = function
-    return function
-
-
-def outcomes(package: str) -> dict[str, str]:
-    """What every case says with this package."""
-    logging.disable(logging.CRITICAL)
-    api = {"zbus": zbus_api, "nvflare": nvflare_api}[package]()
-    said = {name: outcome(function, api) for name, function in CASES.items()}
-    return said | {f"constants.{group}": repr(words(getattr(api, group))) for group in GROUPS}
-
-
-def outcome(function: Callable[[Any], Any], api: Any) -> str:
-    try:
-        return repr(function(api))
-    except BaseException as error:  # noqa: BLE001 - how it fails is the outcome
-        kinds = [kind.__name__ for kind in type(error).__mro__]
-        return f"raises {next(kind for kind in kinds if kind in KINDS)}"
-
-
-def words(group: type) -> dict[str, str]:
-    named = sorted((name, value) for name, value in vars(group).items() if name[0] != "_")
-    return dict(named)
-
+from engine_registry import CASES, RECORDS, Record, case, record
 
 # -- Shareable -----------------------------------------------------------------------------
 
@@ -186,6 +147,14 @@ def context__public_props(api: Any) -> Any:
 
 
 @case
+@record("True", "9")
+def context__set_public_props_makes_stickers(api: Any) -> Any:
+    one = api.FLContext()
+    one.set_public_props({"a": 1})
+    return one.get_prop_detail("a")["sticky"]
+
+
+@case
 def context__names_of_an_empty_one(api: Any) -> Any:
     one = api.FLContext()
     return (
@@ -231,6 +200,7 @@ def context__made_by_an_empty_manager(api: Any) -> Any:
 
 
 @case
+@record("((None, None), 1, 'a')", "9")
 def context__stickers_are_live(api: Any) -> Any:
     manager = api.FLContextManager()
     one, other = manager.new_context(), manager.new_context()
@@ -552,8 +522,15 @@ def builder__callers_dict(api: Any) -> Any:
     return repr(config["args"]), [one.kept[key] is other.kept[key] for key in "ab"]
 
 
-# -- the program ---------------------------------------------------------------------------
+# -- the codes -----------------------------------------------------------------------------
 
-
-if __name__ == "__main__":
-    print(json.dumps(outcomes(sys.argv[1])))
+OF_THE_SEED = (
+    "OK BAD_PEER_CONTEXT BAD_REQUEST_DATA BAD_TASK_DATA COMMUNICATION_ERROR ERROR"
+    " EXECUTION_EXCEPTION EXECUTION_RESULT_ERROR HANDLER_EXCEPTION MISSING_PEER_CONTEXT"
+    " RUN_MISMATCH TASK_ABORTED TASK_DATA_FILTER_ERROR TASK_RESULT_FILTER_ERROR TASK_UNKNOWN"
+    " TASK_UNSUPPORTED TOPIC_UNKNOWN MODEL_UNRECOGNIZED VALIDATE_TYPE_UNKNOWN EMPTY_RESULT"
+    " SERVER_NOT_READY"
+)
+RECORDS["constants.ReturnCode"] = Record(
+    repr({name: name for name in sorted(OF_THE_SEED.split())}), "11"
+)

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from terminals import bus, until
+from keyring import Keyring, free_ports
+from terminals import bus, invoke, terminals, until
 
 from zbus.cli import connection
 from zbus.cli.connection import as_server, connected, made_up_name, serve_until_told
@@ -101,3 +102,73 @@ def test_whoever_need_not_wait_is_told_nothing(
         how = as_server(reaching(f"ipc://{here.place}/backend"), Dispatcher(), None, 1)
         serve_until_told(how, ready, stop, drain_s=1.0)
     assert capsys.readouterr().err == ""
+
+
+TCP = "tcp://127.0.0.1:7421"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words", "environment", "says"),
+    [
+        (TCP, ("--key", "a.key"), {}, "--key needs --server-key"),
+        (TCP, ("--server-key", "b.pub"), {}, "--server-key needs --key"),
+        ("ipc:///x", ("--key", "a.key", "--server-key", "b.pub"), {}, "ipc:///x needs none"),
+        ("", ("--key", "a.key", "--server-key", "b.pub"), {}, "/frontend needs none"),
+        (TCP, ("--key", "/none.key"), {"ZBUS_SERVER_KEY": "b.pub"}, "/none.key cannot be read"),
+        (TCP, ("--server-key", "b.pub"), {"ZBUS_KEY": "/none.key"}, "/none.key cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("command", ["ls", "serve x --echo"])
+def test_a_key_that_cannot_be_used_is_said_so(
+    command: str,
+    endpoint: str,
+    words: tuple[str, ...],
+    environment: dict[str, str],
+    says: str,
+) -> None:
+    """Before anything is sent: exit code 2 for what does not go together, 78 for a bad file."""
+    said = says.replace("frontend", "backend") if command.startswith("serve") else says
+    where = ("--endpoint", endpoint) if endpoint else ()
+    result = invoke(*command.split(), *where, *words, environment=environment)
+    assert said in result.stderr
+    assert result.exit_code == (78 if "cannot be read" in says else 2)
+    assert result.stdout == ""
+
+
+@pytest.mark.real
+def test_p16_every_command_takes_its_keys_from_its_command_line() -> None:
+    """And comes in under the name of its key; a wrong one says which it is."""
+    with terminals() as here:
+        ring = Keyring(here.place)
+        ring.make("stranger")
+        front, back, pipe = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
+        config = here.place / "keys.toml"
+        doors = {"frontend": front, "backend": back, "pipe": pipe}
+        listen = "".join(f'{door} = "{at}"\n' for door, at in doors.items())
+        config.write_text(f"[listen]\n{listen}")
+
+        def keys(who: str, at: str, server: str = "broker") -> tuple[str, ...]:
+            files = "--key", str(ring.secret(who)), "--server-key", str(ring.public(server))
+            return "--endpoint", at, *files
+
+        own = "--key", str(ring.secret("broker")), "--trust", str(ring.trust)
+        with (
+            here.beside("broker", "--config", str(config), *own) as broker,
+            here.beside("serve", "echo", "--echo", *keys("server", back)) as server,
+            here.beside("listen", "words", "--count", "1", *keys("server", back)) as listener,
+        ):
+            assert "ready" in broker.line()
+            assert "as server.zbus-serve-" in server.line()
+            until(lambda: "as server.zbus-serve-" in listener.errors, "the listener is there")
+            ours = keys("site-1", front)
+            assert here.here("req", "echo", "hello", *ours).stdout == "hello\n"
+            assert here.here("push", "words", "one", *ours).exit_code == 0
+            assert "one" in listener.line()
+            assert here.here("ping", *ours).exit_code == 0
+            assert "server.zbus-serve-" in here.here("ls", *ours).stdout
+            stranger = here.here("ls", *keys("stranger", front))
+            assert (stranger.exit_code, "is unknown" in stranger.stderr) == (6, True)
+            other = here.here("ping", *keys("site-1", front, "stranger"))
+            assert (other.exit_code, "wrong server key" in other.stderr) == (6, True)
+            twice = (*keys("site-1", front, "stranger"), "--server-key", str(ring.public("broker")))
+            assert here.here("ping", *twice).exit_code == 0

@@ -99,11 +99,20 @@ def test_options_come_as_one_object() -> None:
         seen.append(own)
 
     runner = CliRunner()
-    words = ["a", "--endpoint", "ipc:///x", "--connect", "2", "--json", "--debug"]
+    words = ["a", "--endpoint", "ipc:///x", "--connect", "2", "--json", "--debug", "--key", "k"]
+    words += ["--server-key", "s", "--server-key", "t"]
     assert runner.invoke(command, words).exit_code == 0
     assert runner.invoke(command, ["b"], env={"ZBUS_ENDPOINT": "ipc:///y"}).exit_code == 0
     assert seen == [
-        Own(topic="a", endpoint="ipc:///x", connect_s=2.0, as_json=True, debug=True),
+        Own(
+            topic="a",
+            endpoint="ipc:///x",
+            connect_s=2.0,
+            as_json=True,
+            debug=True,
+            key=Path("k"),
+            server_key=(Path("s"), Path("t")),
+        ),
         Own(topic="b", endpoint="ipc:///y", connect_s=None, as_json=False, debug=False),
     ]
 

@@ -297,12 +297,8 @@ def test_who_does_not_become_ready_says_so(tmp_path: Path) -> None:
     with bare_job(tmp_path) as made:
         made.add_server()
         client = made.add_client("site-1")
-        reply = client.send_aux_request("t", Shareable(), 0.3, client.new_context())
-        assert reply.get_return_code() in {
-            ReturnCode.SERVER_NOT_READY,  # said by the server, if it is quick
-            ReturnCode.COMMUNICATION_ERROR,  # else the time was up
-        }
-        assert reply.get_return_code() != ReturnCode.TOPIC_UNKNOWN
+        reply = client.send_aux_request("t", Shareable(), 2.0, client.new_context())
+        assert reply.get_return_code() == ReturnCode.SERVER_NOT_READY
 
 
 def test_not_ready_is_a_code_of_its_own() -> None:

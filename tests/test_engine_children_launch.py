@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keyring import Keyring
 
+from zbus.broker.keys import read_public
 from zbus.engine.children.launch import Launch, Restarts, Tally, environment
-from zbus.errors import InvalidName
+from zbus.errors import ChildFailed, InvalidName
 
 
 @given(
@@ -52,6 +56,39 @@ def test_what_is_no_launch_is_refused() -> None:
     for argv in ((), ("",)):
         with pytest.raises(ValueError, match="no program"):
             Launch(argv=argv, name="a")
+
+
+@pytest.mark.parametrize("missing", ["key", "server_key"])
+def test_one_key_without_the_other_is_refused(missing: str) -> None:
+    """At once: the child could use neither."""
+    keys: dict[str, Any] = {"key": "a.key", "server_key": "b.pub", missing: None}
+    with pytest.raises(ValueError, match="both a key and a server key"):
+        Launch(argv=("true",), name="a", **keys)
+
+
+def test_each_life_is_handed_the_keys_as_the_files_have_them(tmp_path: Path) -> None:
+    """As values; a file that was replaced is what the next life has, and one that is gone says
+    so."""
+    ring = Keyring(tmp_path)
+    launch = Launch(
+        argv=("true",),
+        name="site-1.job-7",
+        key=ring.secret("site-1"),
+        server_key=[ring.public("broker"), ring.public("server")],
+    )
+    first = launch.handover(1, "t").keys
+    assert first is not None
+    assert first.secret == ring.secret_text("site-1")
+    assert first.servers == tuple(read_public(ring.public(n)).public for n in ("broker", "server"))
+    ring.secret("site-1").unlink()
+    ring.public("site-1").unlink()
+    with pytest.raises(ChildFailed, match=r"site-1\.job-7 cannot be given its key: .*site-1\.key"):
+        launch.handover(2, "t")
+    ring.make("site-1")
+    second = launch.handover(3, "t").keys
+    assert second is not None
+    assert second.secret == ring.secret_text("site-1") != first.secret
+    assert Launch(argv=("true",), name="a").handover(1, "t").keys is None
 
 
 def test_nothing_that_speaks_for_the_parent_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

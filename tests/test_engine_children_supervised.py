@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 from brokers import BOUND_S, broker, leaving_nothing
-from processes.cluster import wait_for
-from processes.family import engine, environ_of, living, noted
+from keyring import Keyring, free_ports
+from processes.cluster import Cluster, wait_for
+from processes.family import engine, environ_of, living, noted, parent_of
 
 from zbus.engine.children.abort import Graces, Step
 from zbus.engine.children.child import Ending
 from zbus.engine.children.launch import Launch, Restarts
 from zbus.engine.children.supervised import Supervised
 from zbus.errors import ChildFailed, NameTaken, ZbusError
-from zbus.peer.peer import connect
+from zbus.peer.peer import Peer, connect
 
 pytestmark = pytest.mark.real
 OFTEN = Restarts(100, 60.0)
@@ -77,6 +78,24 @@ def test_each_life_has_a_greater_epoch(tmp_path: Path) -> None:
         assert started.wait(0.0) is None
 
 
+def answers(asker: Peer, started: Supervised) -> bool:
+    """Whether its present life is reached by its name."""
+    try:
+        pid = asker.request("who", to=started.launch.name, timeout=1.0)
+    except ZbusError:
+        return False
+    return bool(pid == started.pid)
+
+
+@contextmanager
+def closing_down(started: Supervised) -> Iterator[None]:
+    """It is gone at the end."""
+    try:
+        yield
+    finally:
+        started.abort(None, Graces(0.0, BOUND_S, BOUND_S))
+
+
 def test_a_later_life_takes_over_its_name(runtime_dir: Path) -> None:
     """On a real broker: reached by name, with nothing said on its command line; who cannot show
     the token is refused."""
@@ -86,18 +105,57 @@ def test_a_later_life_takes_over_its_name(runtime_dir: Path) -> None:
         supervised(*argv, folder=runtime_dir, restarts=OFTEN, endpoint=here.frontend) as started,
         connect(here.frontend, "asker") as asker,
     ):
-
-        def answers() -> bool:
-            try:
-                return bool(asker.request("who", to="site-1", timeout=1.0) == started.pid)
-            except ZbusError:
-                return False
-
         for _ in range(3):
-            wait_for(answers, BOUND_S, "the engine is reached by its name")
+            wait_for(lambda: answers(asker, started), BOUND_S, "the engine is reached by its name")
             with pytest.raises(NameTaken):
                 connect(here.frontend, "site-1")
             started.signal(signal.SIGKILL)
+
+
+@contextmanager
+def fortress(place: Path) -> Iterator[tuple[Keyring, str]]:
+    """A broker with CURVE that trusts site-1 and site-2, and its frontend."""
+    ring = Keyring(place, ("site-1", "site-2"))
+    front, back, pipe = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
+    config = place / "keys.toml"
+    config.write_text(f'[listen]\nfrontend = "{front}"\nbackend = "{back}"\npipe = "{pipe}"\n')
+    with Cluster(place) as cluster:
+        keys = "--key", str(ring.secret("broker")), "--trust", str(ring.trust)
+        cluster.broker("--config", str(config), *keys)
+        yield ring, front
+
+
+def test_p16_a_child_has_its_key_from_its_parent_alone(runtime_dir: Path) -> None:
+    """At a broker with CURVE every life comes in under its parent's key, with a name below it, and
+    is reached by that name. The secret is in no command line and no environment, the engine's
+    nor its guard's. Once the file is gone there is no further life, and it is said why."""
+    with fortress(runtime_dir) as (ring, front), leaving_nothing():
+        server_key = ring.public("broker")
+        secret = ring.secret_text("site-1").encode()
+        launch = Launch(
+            argv=(sys.executable, "-c", SERVE),
+            name="site-1.job-7",
+            endpoint=front,
+            key=ring.secret("site-1"),
+            server_key=server_key,
+            environ=environ_of(runtime_dir),
+            restarts=OFTEN,
+        )
+        started = Supervised(launch, None)
+        with (
+            closing_down(started),
+            connect(front, key=ring.secret("site-2"), server_key=server_key) as asker,
+        ):
+            for life in range(3):
+                wait_for(lambda: answers(asker, started), BOUND_S, f"life {life} is reached")
+                for pid in (started.pid, parent_of(started.pid)):
+                    for file in ("cmdline", "environ"):
+                        assert secret not in Path(f"/proc/{pid}/{file}").read_bytes()
+                if life == 2:
+                    ring.secret("site-1").unlink()
+                started.signal(signal.SIGKILL)
+            with pytest.raises(ChildFailed, match=r"cannot be given its key: .*site-1\.key"):
+                started.wait(BOUND_S)
 
 
 def test_one_that_ends_at_once_is_given_up_loudly(

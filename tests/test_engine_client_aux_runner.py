@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
-from engine_stages import JOB, TIMED_OUT, Noting, Recorder, WiredBus, echo, numbered, wired_pair
+from engine_stages import (
+    JOB,
+    TIMED_OUT,
+    Noting,
+    Recorder,
+    Wire,
+    WiredBus,
+    echo,
+    numbered,
+    wired_pair,
+)
 
-from zbus.engine import EventType, FLContext, ReservedHeaderKey, ReturnCode, Shareable, make_reply
+from zbus.engine import (
+    ClientEngine,
+    EventType,
+    FLContext,
+    ReservedHeaderKey,
+    ReturnCode,
+    Shareable,
+    make_reply,
+)
 from zbus.engine.aux_runner import BULK_TOPIC
 from zbus.errors import UnencodableBody
+from zbus.peer.body import decode_body, encode_body
 
 
 @pytest.mark.parametrize(
@@ -138,3 +160,43 @@ def test_run_mismatch_of_another_job_aborts_nothing() -> None:
     reply = client.send_aux_request("t", Shareable(), 1.0, fl_ctx)
     assert reply.get_return_code() == ReturnCode.RUN_MISMATCH
     assert not client.abort_signal.triggered
+
+
+class Mute(WiredBus):
+    """Takes what is sent, and has one reply ready."""
+
+    reply: Any = None
+
+    def request(self, topic: str, body: Any = None, **_: Any) -> Any:
+        return decode_body(*encode_body(self.reply))
+
+    def push(self, topic: str, body: Any = None) -> None:
+        self.reply = [{"__headers__": {"__rc__": "OK"}}, body[1]]
+
+
+def calls_of(act: Callable[[], object]) -> int:
+    """How many functions of Python's are called, bus and encoding among them."""
+    act()
+    count = 0
+
+    def note(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_message_makes_few_calls() -> None:
+    """On the way out and back: each is paid for with every message."""
+    wire = Wire()
+    client = ClientEngine(
+        "site-1", JOB, attach=lambda name, dispatcher: Mute(wire, name, dispatcher)
+    )
+    fl_ctx, request = client.new_context(), Shareable({"n": b"x"})
+    assert calls_of(lambda: client.fire_and_forget_aux_request("t", request, fl_ctx)) <= 16
+    assert calls_of(lambda: client.send_aux_request("t", request, 1.0, fl_ctx)) <= 38

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,9 @@ def test_valid_targets() -> None:
     """Names that are there, and the rest."""
     client = ModernClientEngine("site-1", JOB, SITES, attach=Wire().attach)
     assert client.validate_targets(["Server", "x", "site-2"]) == (["Server", "site-2"], ["x"])
+    assert client.get_cell() is None
+    server = ModernServerEngine(JOB, SITES, attach=Wire().attach)
+    assert server.validate_targets(["site-2", "x"]) == ([server.directory.clients["site-2"]], ["x"])
 
 
 @pytest.mark.parametrize("engine", [ModernClientEngine, ModernServerEngine])
@@ -145,3 +148,42 @@ def test_parameter_names(engine: Any) -> None:
     """Components call by keyword."""
     assert [*inspect.signature(engine.send_aux_request).parameters][1:] == SEND
     assert [*inspect.signature(engine.multicast_aux_requests).parameters][1:] == MULTICAST
+
+
+@pytest.mark.parametrize(
+    ("engine", "home", "name"),
+    [
+        (
+            ModernClientEngine,
+            "nvflare.private.fed.client.client_engine_executor_spec",
+            "ClientEngineExecutorSpec",
+        ),
+        (ModernServerEngine, "nvflare.apis.server_engine_spec", "ServerEngineSpec"),
+    ],
+)
+def test_every_method_of_2_9_is_there_by_name_and_parameter(
+    engine: Any, home: str, name: str
+) -> None:
+    """Whatever is abstract in the released specifications; components call by keyword."""
+    spec = getattr(pytest.importorskip(home, reason="needs the extra nvflare"), name)
+    for method in spec.__abstractmethods__:
+        theirs = inspect.signature(getattr(spec, method)).parameters
+        assert [*inspect.signature(getattr(engine, method)).parameters] == [*theirs], method
+
+
+def test_what_only_the_parent_can_do_says_so() -> None:
+    """By the keywords of 2.9."""
+    server = ModernServerEngine(JOB, SITES, attach=Wire().attach)
+    fl_ctx = server.new_context()
+    calls: tuple[tuple[Callable[..., Any], dict[str, Any]], ...] = (
+        (server.start_client_job, {"job": None, "client_sites": {}, "fl_ctx": fl_ctx}),
+        (server.check_client_resources, {"job": None, "resource_reqs": {}, "fl_ctx": fl_ctx}),
+        (
+            server.cancel_client_resources,
+            {"resource_check_results": {}, "resource_reqs": {}, "fl_ctx": fl_ctx},
+        ),
+        (server.update_job_run_status, {}),
+    )
+    for call, arguments in calls:
+        with pytest.raises(NotImplementedError, match="parent"):
+            call(**arguments)

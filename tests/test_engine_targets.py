@@ -46,7 +46,7 @@ def test_whom_the_server_means() -> None:
     found = directory("server")
     assert found.of_server(None) == found.of_server([]) == [ONE, TWO]
     assert found.of_server(["two.org"]) == [TWO]
-    for targets in ("site-1", "", 7, {"site-1"}, [7], [None]):
+    for targets in ("site-1", "", 7, {"site-1"}, ("site-1",), [7], [None]):
         with pytest.raises(TypeError):
             found.of_server(targets)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from keyring import Keyring
 
-from zbus.broker.keys import read_secret
+from zbus.broker.keys import read_public, read_secret
 from zbus.errors import AuthFailed, ConfigError, ZbusError
-from zbus.peer.credentials import CUTS, Credentials, KeyFiles, own_name, peer_options
+from zbus.peer.credentials import CUTS, Credentials, KeyFiles, keys_of, own_name, peer_options
+from zbus.peer.handover import Handover, open_handover
 from zbus.protocol.session import Identity
 from zbus.transport.guard import Handshake
 
@@ -111,8 +112,8 @@ def test_the_environment_names_files(tmp_path: Path) -> None:
         own(TCP, {}, {"ZBUS_KEY": str(ring.secret("site-1"))})
     with pytest.raises(ConfigError, match="cannot be read"):
         own(TCP, {"key": tmp_path / "none.key"})
-    assert own_name("zbus-req-1", TCP, environ) == "site-1.zbus-req-1"
-    assert own_name("zbus-req-1", "ipc:///x", environ) == "zbus-req-1"
+    assert own_name("zbus-req-1", TCP, {}, environ) == "site-1.zbus-req-1"
+    assert own_name("zbus-req-1", "ipc:///x", {}, environ) == "zbus-req-1"
 
 
 def test_a_made_up_name_is_below_the_keys(tmp_path: Path) -> None:
@@ -121,6 +122,36 @@ def test_a_made_up_name_is_below_the_keys(tmp_path: Path) -> None:
     identity = Identity(name="engine-1")
     assert credentials.named(identity, None).name == "site-1.engine-1"
     assert credentials.named(identity, "engine-1") is identity
+
+
+def test_what_a_parent_handed_over_goes_before_the_environment(tmp_path: Path) -> None:
+    """Its values are used and no file is read, and the name that it chose stays as it is."""
+    ring = Keyring(tmp_path)
+    keys = keys_of({"key": ring.secret("site-1"), "server_key": ring.public("broker")})
+    environ = {
+        "ZBUS_LAUNCH": open_handover(Handover("site-1.job-7", 1, keys=keys))[1],
+        "ZBUS_KEY": "/not/there",
+        "ZBUS_SERVER_KEY": "/not/there",
+    }
+    handed = Credentials(TCP, {}, lambda *why: None, environ)
+    assert handed.own == read_secret(ring.secret("site-1"))
+    assert handed._servers == (read_public(ring.public("broker")).public,)
+    identity = Identity(name="site-1.job-7")
+    assert handed.named(identity, None) is identity
+    files: KeyFiles = {"key": ring.secret("server"), "server_key": ring.public("server")}
+    chosen = Credentials(TCP, files, lambda *why: None, environ)
+    assert chosen.own == read_secret(ring.secret("server"))
+    assert chosen._servers == (read_public(ring.public("server")).public,)
+    assert Credentials("ipc:///x", {}, lambda *why: None, environ).own is None
+
+
+def test_what_cannot_be_handed_over_says_so(tmp_path: Path) -> None:
+    """A key that is not there, and a key without the broker's."""
+    ring = Keyring(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        keys_of({"key": tmp_path / "none.key", "server_key": ring.public("broker")})
+    with pytest.raises(AuthFailed, match="no server key"):
+        keys_of({"key": ring.secret("site-1"), "server_key": []})
 
 
 def test_no_secret_is_in_what_is_kept(tmp_path: Path) -> None:

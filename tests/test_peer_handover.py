@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zbus.errors import InvalidName
-from zbus.peer.handover import Handover, handed_over, new_token, open_handover
+from zbus.peer.handover import HandedKeys, Handover, handed_over, new_token, open_handover
 from zbus.peer.naming import another_life, default_endpoint, identify
 from zbus.protocol.message import Role
 from zbus.testing import strategies as zst
 
-SOME = Handover("site-1", 7, "secret", "job-1", "ipc:///f", "ipc:///b")
+KEYS = HandedKeys("site-1", "public", "very secret", ("server",))
+SOME = Handover("site-1", 7, "secret", "job-1", "ipc:///f", "ipc:///b", KEYS)
 
 
 def environ_of(handover: Handover) -> dict[str, str]:
@@ -44,6 +45,14 @@ def written(text: bytes) -> dict[str, str]:
         job=st.text(max_size=64),
         endpoint=st.text(max_size=107),
         backend=st.text(max_size=107),
+        keys=st.none()
+        | st.builds(
+            HandedKeys,
+            name=zst.names(),
+            public=st.text(max_size=40),
+            secret=st.text(max_size=40),
+            servers=st.lists(st.text(max_size=40), min_size=1, max_size=2).map(tuple),
+        ),
     )
 )
 def test_what_is_handed_over_arrives(handover: Handover) -> None:
@@ -146,7 +155,19 @@ def test_a_descriptor_of_somebody_else_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "text",
     [b"{", b"[]", b"7", b'{"name": "a"}', b'{"name": "a", "epoch": "1"}', b"\xff"]
-    + [json.dumps({"name": "a", "epoch": epoch}).encode() for epoch in (-1, 2**63, 1.5, True)],
+    + [json.dumps({"name": "a", "epoch": epoch}).encode() for epoch in (-1, 2**63, 1.5, True)]
+    + [
+        json.dumps({"name": "a", "epoch": 1, "keys": keys}).encode()
+        for keys in (
+            7,
+            "keys",
+            {},
+            {"name": "a", "public": "p", "secret": "s"},
+            {"name": "a", "public": "p", "secret": "s", "servers": []},
+            {"name": "a", "public": "p", "secret": "s", "servers": [7]},
+            {"name": "a", "public": "p", "secret": None, "servers": ["q"]},
+        )
+    ],
 )
 def test_what_is_no_handover_is_refused(text: bytes) -> None:
     """It was ours to read, so silence would hide a fault."""
@@ -170,4 +191,4 @@ def test_tokens_are_secrets() -> None:
     tokens = {new_token() for _ in range(1_000)}
     assert len(tokens) == 1_000
     assert {len(token) for token in tokens} == {32}
-    assert "secret" not in repr(SOME)
+    assert "secret" not in repr(SOME).replace("secret=", "")

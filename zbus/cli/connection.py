@@ -5,6 +5,8 @@ Rules of this room:
 * A command's peer has a name that nobody else has, also where ``ZBUS_NAME`` gives its parent
   one: a peer that says hello with a name that is attached takes it over.
 * Whoever waits at a terminal is told what for, after a second.
+* Keys that are given on the command line go before those of the environment. Where they would
+  not be used, or not suffice, the command ends with exit code 2 before anything is sent.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from zbus.cli.failure import INTERRUPTED
 from zbus.cli.options import PeerOptions, connect_time
 from zbus.cli.output import is_terminal
 from zbus.peer.channel import Attachment, Left
-from zbus.peer.credentials import own_name
+from zbus.peer.credentials import KeyFiles, own_name
+from zbus.peer.naming import default_endpoint
 from zbus.peer.peer import Peer, connect
+from zbus.protocol.message import Role
 from zbus.protocol.session import SessionLimits
 
 if TYPE_CHECKING:
@@ -40,11 +44,14 @@ def connected(options: PeerOptions, purpose: str) -> Iterator[Peer]:
     """A peer for one errand: attached, and gone at the end.
 
     Raises:
+        UsageError: the keys that are given cannot be used there.
+        AuthFailed: the broker and this peer do not trust each other's keys.
         BrokerUnreachable: no broker answered in time.
     """
     with _notice_of_waiting():
-        name = own_name(made_up_name(purpose), options.endpoint or "")
-        peer = connect(options.endpoint, name, timeout=connect_time(options))
+        keys = _keys_of(options, Role.ENGINE)
+        name = own_name(made_up_name(purpose), options.endpoint or "", keys)
+        peer = connect(options.endpoint, name, timeout=connect_time(options), **keys)
     with peer:
         yield peer
 
@@ -52,14 +59,20 @@ def connected(options: PeerOptions, purpose: str) -> Iterator[Peer]:
 def as_server(
     options: PeerOptions, dispatcher: Dispatcher, name: str | None, handlers: int
 ) -> Attachment:
-    """How to attach as a server; None is a made-up name."""
+    """How to attach as a server; None is a made-up name.
+
+    Raises:
+        UsageError: the keys that are given cannot be used there.
+    """
+    keys = _keys_of(options, Role.SERVER)
     return Attachment(
         endpoint=options.endpoint,
-        name=name or own_name(made_up_name("serve"), options.endpoint or ""),
+        name=name or own_name(made_up_name("serve"), options.endpoint or "", keys),
         dispatcher=dispatcher,
         role="server",
         timeout=connect_time(options),
         limits=SessionLimits(handlers=handlers),
+        **keys,
     )
 
 
@@ -91,6 +104,20 @@ def serve_until_told(
 def made_up_name(purpose: str) -> str:
     """A name for this process that no other has, and that tells what it is."""
     return f"zbus-{purpose}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+def _keys_of(options: PeerOptions, role: Role) -> KeyFiles:
+    """The key files of the command line, for ``connect``; what is missing the environment has."""
+    if options.key is None and not options.server_key:
+        return {}
+    endpoint = options.endpoint or default_endpoint(role)
+    if not endpoint.startswith("tcp://"):
+        raise click.UsageError(f"Keys are for tcp://; {endpoint:.80} needs none.")
+    if options.key is None and not os.environ.get("ZBUS_KEY"):
+        raise click.UsageError("--server-key needs --key, or $ZBUS_KEY.")
+    if not options.server_key and not os.environ.get("ZBUS_SERVER_KEY"):
+        raise click.UsageError("--key needs --server-key, or $ZBUS_SERVER_KEY.")
+    return {"key": options.key, "server_key": options.server_key or None}
 
 
 @contextmanager

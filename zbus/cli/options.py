@@ -3,7 +3,9 @@
 Rules of this room:
 
 * Every command has ``--json`` and ``--debug``; every command that attaches to a broker has
-  ``--endpoint`` and ``--connect``. They mean the same everywhere, so they are declared once.
+  ``--endpoint``, ``--connect``, ``--key`` and ``--server-key``. They mean the same everywhere, so
+  they are declared once.
+* Keys are files. A key that would not be used, or not suffice, is wrong usage and not silence.
 * A command's options come to it as one frozen object (``gathered``).
 * Help opens with an example, for that is what people look for.
 * A time on the command line is a number of seconds, or has its unit: ``5``, ``250ms``, ``2min``.
@@ -55,6 +57,8 @@ class PeerOptions(CommandOptions):
 
     endpoint: str | None
     connect_s: float | None
+    key: Path | None = None
+    server_key: tuple[Path, ...] = ()
 
 
 class ExampleFirst(click.Command):
@@ -131,9 +135,29 @@ def peer_options(variable: str) -> Callable[[F], F]:
             metavar="ADDRESS",
             help=f"Where the broker is.  [default: ${variable}, or this machine's]",
         )
-        return endpoint(connect(command_options(command)))
+        return endpoint(connect(_key_options(command_options(command))))
 
     return decorate
+
+
+def _key_options(command: F) -> F:
+    server_key = click.option(
+        "--server-key",
+        "server_key",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        multiple=True,
+        help="The broker's public key; may be given twice while it changes."
+        "  [default: $ZBUS_SERVER_KEY]",
+    )
+    key = click.option(
+        "--key",
+        "key",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The secret key to show over tcp.  [default: $ZBUS_KEY]",
+    )
+    return key(server_key(command))
 
 
 def connect_time(options: PeerOptions) -> float:

@@ -9,7 +9,8 @@ Rules of this room (contract sections 2.1 and 4):
   Whatever one raises, ``SystemExit`` too, is HANDLER_EXCEPTION (12.3); what it returns that is
   no Shareable is ERROR (12.2). Nothing goes past the dispatch.
 * Who is not ready is not wrong (12.5): until ``open``, a topic that nobody has registered yet is
-  waited for, as long as its sender waits, and then answered SERVER_NOT_READY. A push waits too.
+  waited for, nearly as long as its sender waits, and then answered SERVER_NOT_READY in time for
+  the sender to hear it. A push waits too.
 * The broker vouches for the sender: whoever calls itself by another site's name is refused.
 """
 
@@ -37,7 +38,12 @@ BULK_TOPIC = "__runner.bulk__"
 BULK_DATA = "bulk_data"
 """Its key: a list of Shareables, each with its topic and its peer props."""
 _WAIT_S = 1.0
+_WORD_S = 0.5
+"""How much of the sender's time is left for the word that nobody is ready; at most a quarter."""
+_HEADERS = ReservedHeaderKey.HEADERS
 _TOPIC = ReservedHeaderKey.TOPIC
+_PEER_PROPS = ReservedHeaderKey.PEER_PROPS
+_IDENTITY = ReservedKey.IDENTITY_NAME
 _Handler: TypeAlias = Callable[..., Any]
 
 
@@ -105,8 +111,14 @@ class AuxRunner(FLComponent):
 
     def serve(self, body: Any, request: Incoming) -> list[Any] | None:
         """A request or a push from the bus, and its reply's body; for a ``Dispatcher``."""
-        reply = self._answer(body, request)
-        return None if request.is_push else reply
+        reply, asked, fl_ctx = self._answer(body, request)
+        if request.is_push:
+            return None
+        try:
+            return reply_of(reply, asked, fl_ctx.get_all_public_props())
+        except ValueError as error:
+            reply = self._refuse(ReturnCode.ERROR, fl_ctx, str(error))
+            return reply_of(reply, asked, fl_ctx.get_all_public_props())
 
     def serve_batch(self, body: Any, request: Incoming) -> None:
         """A batch of sealed letters, which nobody waits for; for a ``Dispatcher``."""
@@ -119,36 +131,34 @@ class AuxRunner(FLComponent):
             except Malformed as error:
                 self.logger.warning("in a batch of %s: %s", request.source, error)
 
-    def _answer(self, body: Any, incoming: Incoming) -> list[Any]:
+    def _answer(
+        self, body: Any, incoming: Incoming
+    ) -> tuple[Shareable, Shareable | None, FLContext]:
+        """The reply to a letter, what it asked, and the context that it was handled in."""
         fl_ctx = self.engine.new_context()
         try:
             request, props = received(body)
         except Malformed as error:
             self.logger.warning("%s sent no letter: %s", incoming.source, error)
-            reply = _refused(ReturnCode.BAD_REQUEST_DATA, str(error))
-            return reply_of(reply, None, fl_ctx.get_all_public_props())
-        topic = request.get_header(_TOPIC)
+            return _refused(ReturnCode.BAD_REQUEST_DATA, str(error)), None, fl_ctx
+        topic = request[_HEADERS].get(_TOPIC)
         if not self._is_open and self._handler(topic) is None:
             self._await(topic, incoming)
-        if self._is_credible(props, incoming.source):
+        identity = props.get(_IDENTITY)
+        if not identity or identity == self.engine.site_at(incoming.source):
             reply = self._handled(topic, request, fl_ctx)
         else:
             reply = self._refuse(ReturnCode.BAD_PEER_CONTEXT, fl_ctx, _posing(incoming.source))
-        try:
-            return reply_of(reply, request, fl_ctx.get_all_public_props())
-        except ValueError as error:
-            reply = self._refuse(ReturnCode.ERROR, fl_ctx, str(error))
-            return reply_of(reply, request, fl_ctx.get_all_public_props())
+        return reply, request, fl_ctx
 
     def _await(self, topic: object, incoming: Incoming) -> None:
+        word_s = min(_WORD_S, incoming.remaining() / 4)
         with self._changed:
             while not (self._is_open or self._handler(topic) is not None or incoming.cancelled):
-                remaining_s = incoming.remaining()
-                self._changed.wait(None if math.isinf(remaining_s) else min(remaining_s, _WAIT_S))
-
-    def _is_credible(self, props: dict[str, Any], source: str) -> bool:
-        identity = props.get(ReservedKey.IDENTITY_NAME)
-        return not identity or identity == self.engine.site_at(source)
+                left_s = incoming.remaining() - word_s
+                if left_s <= 0:
+                    return
+                self._changed.wait(None if math.isinf(left_s) else min(left_s, _WAIT_S))
 
     # -- dispatch --------------------------------------------------------------------------
 
@@ -157,7 +167,7 @@ class AuxRunner(FLComponent):
         reply = self._handled(topic, request, fl_ctx)
         sealed = Shareable(reply)
         if _is_sound(reply):
-            sealed[ReservedHeaderKey.HEADERS] = dict(reply.get(ReservedHeaderKey.HEADERS) or ())
+            sealed[_HEADERS] = dict(reply.get(_HEADERS) or ())
         if _is_sound(request) and request.get_cookie_jar():
             sealed.set_cookie_jar(request.get_cookie_jar())
         sealed.set_peer_props(fl_ctx.get_all_public_props())
@@ -167,10 +177,13 @@ class AuxRunner(FLComponent):
         handler = self._handler(topic)
         if handler is None:
             return self._unknown(topic, fl_ctx)
-        if not _is_sound(request):
-            why = f"a request is a Shareable with headers, not {type(request)}"
-            return self._refuse(ReturnCode.BAD_REQUEST_DATA, fl_ctx, why)
-        if refused := self._check_peer(request.get_peer_props(), fl_ctx):
+        headers = request.get(_HEADERS) if type(request) is Shareable else None
+        if type(headers) is not dict:
+            if not _is_sound(request):
+                why = f"a request is a Shareable with headers, not {type(request)}"
+                return self._refuse(ReturnCode.BAD_REQUEST_DATA, fl_ctx, why)
+            headers = request.get(_HEADERS) or {}
+        if refused := self._check_peer(headers.get(_PEER_PROPS), fl_ctx):
             return refused
         try:
             reply = handler(topic=topic, request=request, fl_ctx=fl_ctx)
@@ -216,7 +229,7 @@ class AuxRunner(FLComponent):
         if not isinstance(bulk, list):
             why = f"a bulk is a list, not {type(bulk)}"
             return self._refuse(ReturnCode.BAD_REQUEST_DATA, fl_ctx, why)
-        sender = request.get_peer_prop(ReservedKey.IDENTITY_NAME, "")
+        sender = request.get_peer_prop(_IDENTITY, "")
         for item in bulk:
             if self.engine.abort_signal.triggered:
                 self.log_warning(fl_ctx, "the run was aborted within a bulk")
@@ -233,7 +246,7 @@ class AuxRunner(FLComponent):
         topic = item.get_header(_TOPIC)
         if topic == BULK_TOPIC:
             self.log_error(fl_ctx, "in a bulk: another bulk")
-        elif item.get_peer_prop(ReservedKey.IDENTITY_NAME, sender) != sender:
+        elif item.get_peer_prop(_IDENTITY, sender) != sender:
             self.log_error(fl_ctx, f"in a bulk: {_posing(sender)}")
         else:
             self._handled(topic, item, fl_ctx)
@@ -247,7 +260,7 @@ def _is_sound(value: Any) -> bool:
     """Whether it is a Shareable whose headers, if any, can be read."""
     if not isinstance(value, Shareable):
         return False
-    headers = value.get(ReservedHeaderKey.HEADERS)
+    headers = value.get(_HEADERS)
     return headers is None or isinstance(headers, dict)
 
 

@@ -26,11 +26,14 @@ from zbus.engine.spec import ClientEngineExecutorSpec
 from zbus.engine.targets import Exchange
 from zbus.errors import ZbusError
 
-__all__ = ["ClientAuxRunner", "check_context", "check_request", "check_timeout", "check_topic"]
+__all__ = ["ClientAuxRunner", "check_arguments", "check_request"]
 
 
 class ClientAuxRunner(AuxRunner):
     """The handlers of a client's engine, and its way to the server."""
+
+    _known: ClientEngineExecutorSpec | None = None
+    """The engine that was looked at last; asking an ABC takes as long as all other checks."""
 
     def send_aux_request(
         self, topic: str, request: Shareable, timeout: float, fl_ctx: FLContext
@@ -41,17 +44,21 @@ class ClientAuxRunner(AuxRunner):
             TypeError, ValueError: the arguments are no request.
             CallerError: it could not be sent at all; ``UnencodableBody`` and ``TooLarge`` here.
         """
-        check_topic(topic)
-        check_timeout(timeout)
-        check_context(fl_ctx)
+        check_arguments(topic, timeout, fl_ctx)
         if not timeout:
             check_request(request)
             return self._tell(topic, request, fl_ctx)
         engine = fl_ctx.get_engine()
-        if not isinstance(engine, ClientEngineExecutorSpec):
-            raise TypeError(f"the engine must be a ClientEngineExecutorSpec, not {type(engine)}")
+        if engine is None or engine is not self._known:
+            if not isinstance(engine, ClientEngineExecutorSpec):
+                raise TypeError(
+                    f"the engine must be a ClientEngineExecutorSpec, not {type(engine)}"
+                )
+            self._known = engine
         check_request(request)
-        reply = engine.aux_send(topic=topic, request=request, timeout=timeout, fl_ctx=fl_ctx)
+        reply: Shareable = engine.aux_send(
+            topic=topic, request=request, timeout=timeout, fl_ctx=fl_ctx
+        )
         if reply.get_return_code() == ReturnCode.RUN_MISMATCH:
             self._leave(engine, fl_ctx)
         return reply
@@ -69,7 +76,28 @@ class ClientAuxRunner(AuxRunner):
             engine.abort_app(job_id=job_id, fl_ctx=fl_ctx)
 
 
-def check_topic(topic: object) -> None:
+def check_arguments(topic: object, timeout: object, fl_ctx: object) -> None:
+    """Refuse what is no topic, timeout or context, in this order.
+
+    Raises:
+        TypeError: the topic is no str, the timeout no number, the context no FLContext.
+        ValueError: the topic is empty or reserved, the timeout not finite or negative.
+    """
+    if type(topic) is not str or not topic or topic == BULK_TOPIC:
+        _check_topic(topic)
+    if type(timeout) is not float or not 0.0 <= timeout < math.inf:
+        _check_timeout(timeout)
+    if not isinstance(fl_ctx, FLContext):
+        raise TypeError(f"fl_ctx must be an FLContext, not {type(fl_ctx)}")
+
+
+def check_request(request: object) -> None:
+    """Refuse what is no request, with a TypeError (12.7)."""
+    if not isinstance(request, Shareable):
+        raise TypeError(f"request must be a Shareable, not {type(request)}")
+
+
+def _check_topic(topic: object) -> None:
     """Refuse what is no topic: TypeError where it is no str, ValueError where it cannot be."""
     if not isinstance(topic, str):
         raise TypeError(f"topic must be a str, not {type(topic)}")
@@ -79,21 +107,9 @@ def check_topic(topic: object) -> None:
         raise ValueError(f"topic {topic!r} is reserved")
 
 
-def check_timeout(timeout: Any) -> None:
+def _check_timeout(timeout: Any) -> None:
     """Refuse what is no timeout: TypeError for what is no number, ValueError for a wrong one."""
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
         raise TypeError(f"timeout must be a number of seconds, not {timeout!r:.80}")
     if not timeout >= 0 or (isinstance(timeout, float) and math.isinf(timeout)):
         raise ValueError(f"timeout must be finite and not negative, not {timeout!r:.80}")
-
-
-def check_context(fl_ctx: object) -> None:
-    """Refuse what is no context, with a TypeError."""
-    if not isinstance(fl_ctx, FLContext):
-        raise TypeError(f"fl_ctx must be an FLContext, not {type(fl_ctx)}")
-
-
-def check_request(request: object) -> None:
-    """Refuse what is no request, with a TypeError (12.7)."""
-    if not isinstance(request, Shareable):
-        raise TypeError(f"request must be a Shareable, not {type(request)}")

@@ -9,13 +9,15 @@ Rules of this room (contract section 9):
   of that manager says. Nothing waits for the end of a ``with`` block (contract 12.29).
 * The peer's context is a property of this one context: private, not sticky, never shared.
 * Contexts may be used from several threads. Reading takes no lock.
+* Each message makes two contexts, so what is on that way makes no call that it can do without.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -23,6 +25,8 @@ from zbus.engine.constants import ReservedKey
 
 __all__ = ["FLContext", "FLContextManager"]
 
+_MANAGER = ReservedKey.MANAGER
+_PEER_CTX = ReservedKey.PEER_CTX
 _log = logging.getLogger("zbus.engine.context")
 _writing = threading.Lock()
 """One for all contexts, so that a context can be copied, and stickers have one order."""
@@ -37,6 +41,10 @@ class _Prop(NamedTuple):
     def flags(self) -> str:
         visibility = "private" if self.private else "public"
         return f"{visibility}, {'sticky' if self.sticky else 'not sticky'}"
+
+
+_prop: Callable[[tuple[Any, bool, bool]], _Prop] = functools.partial(tuple.__new__, _Prop)
+"""Makes one without a call of Python's."""
 
 
 class FLContext:
@@ -56,7 +64,7 @@ class FLContext:
         """
         if not isinstance(key, str):
             raise ValueError(f"the key of a property must be a str, not {type(key)}")
-        prop = _Prop(value, private, sticky)
+        prop = _prop((value, private, sticky))
         with _writing:
             manager = self._manager() if sticky else None
             known = self.props.get(key) or (manager and manager.stickers.get(key))
@@ -70,8 +78,10 @@ class FLContext:
 
     def get_prop(self, key: str, default: Any = None) -> Any:
         """The value, ``default`` where there is no such property. A stored None is returned."""
-        prop = self._find(key)
-        return prop.value if prop else default
+        prop = self.props.get(key)
+        if prop is None or prop.sticky:
+            prop = self._find(key)
+        return prop.value if prop is not None else default
 
     def get_prop_detail(self, key: str) -> dict[str, Any] | None:
         """``value``, ``private`` and ``sticky`` of a property; None where there is none."""
@@ -89,18 +99,18 @@ class FLContext:
 
     def put(self, key: str, value: Any, private: bool, sticky: bool) -> None:
         """Set a property of this context alone, whatever flags it had, and no sticker."""
-        self.props[key] = _Prop(value, private, sticky)
+        self.props[key] = _prop((value, private, sticky))
 
     def _find(self, key: str) -> _Prop | None:
         prop = self.props.get(key)
-        if prop and not prop.sticky:
+        if prop is not None and not prop.sticky:
             return prop
-        manager = self._manager()
-        sticker = manager.stickers.get(key) if manager else None
+        manager = self.props.get(_MANAGER)
+        sticker = manager.value.stickers.get(key) if manager else None
         return sticker or prop
 
     def _manager(self) -> FLContextManager | None:
-        prop = self.props.get(ReservedKey.MANAGER)
+        prop = self.props.get(_MANAGER)
         return prop.value if prop else None
 
     # -- public properties -----------------------------------------------------------------
@@ -112,15 +122,32 @@ class FLContext:
 
     def get_all_public_props(self) -> dict[str, Any]:
         """Keys and values of all that is not private: what peers see."""
-        public = [key for key, prop in list(self.props.items()) if not prop.private]
-        return {key: self.get_prop(key) for key in public}
+        manager = self.props.get(_MANAGER)
+        stickers = manager.value.stickers if manager else {}
+        public: dict[str, Any] = {}
+        for key, prop in list(self.props.items()):
+            if not prop.private:
+                public[key] = ((prop.sticky and stickers.get(key)) or prop).value
+        return public
 
     def set_public_props(self, metadata: Mapping[str, Any]) -> None:
-        """Drop all public properties, and set these instead, not sticky."""
-        with _writing:
-            self.props = {key: prop for key, prop in self.props.items() if prop.private}
+        """Drop all public properties, and set these instead, not sticky.
+
+        Raises:
+            ValueError: a key is not a str.
+        """
+        if self.props:
+            with _writing:
+                self.props = {key: prop for key, prop in self.props.items() if prop.private}
+            for key, value in metadata.items():
+                self.set_prop(key, value, private=False, sticky=False)
+            return
+        props: dict[str, _Prop] = {}
         for key, value in metadata.items():
-            self.set_prop(key, value, private=False, sticky=False)
+            if not isinstance(key, str):
+                raise ValueError(f"the key of a property must be a str, not {type(key)}")
+            props[key] = _prop((value, False, False))
+        self.props = props
 
     # -- properties that have names --------------------------------------------------------
 
@@ -157,7 +184,7 @@ class FLContext:
 
     def set_peer_context(self, ctx: FLContext | None) -> None:
         """Say who the peer is that this context is about."""
-        self.put(ReservedKey.PEER_CTX, ctx, private=True, sticky=False)
+        self.props[_PEER_CTX] = _prop((ctx, True, False))
 
     def get_peer_context(self) -> Any:
         """The peer's context, with its public properties."""
@@ -211,7 +238,7 @@ class FLContext:
 
 
 class FLContextManager:
-    """Makes the contexts of one run, and keeps the stickers they share."""
+    """Makes the contexts of one run, and keeps the stickers they share. Whose it is stays."""
 
     def __init__(
         self,
@@ -227,17 +254,18 @@ class FLContextManager:
         self.stickers: dict[str, _Prop] = {}
         for private, stickers in ((False, public_stickers), (True, private_stickers)):
             for key, value in (stickers or {}).items():
-                self.stickers[key] = _Prop(value, private, sticky=True)
+                self.stickers[key] = _prop((value, private, True))
+        self._own = {
+            _MANAGER: _prop((self, True, False)),
+            ReservedKey.ENGINE: _prop((engine, True, False)),
+            ReservedKey.RUN_NUM: _prop((job_id, False, True)),
+        }
+        if identity_name:
+            self._own[ReservedKey.IDENTITY_NAME] = _prop((identity_name, False, False))
 
     def new_context(self) -> FLContext:
         """A context that knows this manager, the engine, the job, the site and all stickers."""
         context = FLContext()
-        put = context.put
-        put(ReservedKey.MANAGER, self, private=True, sticky=False)
-        put(ReservedKey.ENGINE, self.engine, private=True, sticky=False)
-        put(ReservedKey.RUN_NUM, self.job_id, private=False, sticky=True)
-        if self.identity_name:
-            put(ReservedKey.IDENTITY_NAME, self.identity_name, private=False, sticky=False)
         with _writing:
-            context.props.update(self.stickers)
+            context.props = {**self._own, **self.stickers}
         return context

@@ -45,7 +45,8 @@ def reply_of(reply: Shareable, request: Shareable | None, props: Mapping[str, An
     """A reply, with the cookie jar of its request."""
     letter = body_of(reply, props)
     headers = _own_headers(letter[0])
-    jar = request.get_header(_JAR) if request is not None else None
+    asked = request.get(_HEADERS) if request is not None else None
+    jar = asked.get(_JAR) if type(asked) is dict else None
     if jar:
         headers[_JAR] = jar
     return letter

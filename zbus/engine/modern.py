@@ -16,21 +16,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from zbus.engine import wire
-from zbus.engine.client_aux_runner import (
-    check_context,
-    check_request,
-    check_timeout,
-    check_topic,
-)
+from zbus.engine.client_aux_runner import check_arguments, check_request
 from zbus.engine.client_engine import JobClient
 from zbus.engine.constants import SiteType
 from zbus.engine.context import FLContext
 from zbus.engine.job_engine import JobEngine
 from zbus.engine.letters import letter_of
 from zbus.engine.outcomes import refusal
-from zbus.engine.server_engine import JobServer
+from zbus.engine.server_engine import JobServer, not_here
 from zbus.engine.shareable import Shareable
 from zbus.engine.targets import Target
+from zbus.engine.task import Client
 from zbus.errors import ZbusError
 
 __all__ = ["ModernClientEngine", "ModernServerEngine"]
@@ -81,12 +77,6 @@ class _Sending(JobEngine):
             wire.check(request, {})
         return self._sent(topic, requests, timeout, fl_ctx)
 
-    def validate_targets(self, target_names: list[str]) -> tuple[list[str], list[str]]:
-        """The names that are the server or a client of the job, and those that are not."""
-        every = list(target_names)
-        valid = [name for name in every if self.directory.named(name).address is not None]
-        return valid, [name for name in every if name not in valid]
-
     def _sent(
         self,
         topic: str,
@@ -94,9 +84,7 @@ class _Sending(JobEngine):
         timeout: float,
         fl_ctx: FLContext,
     ) -> dict[str, Shareable]:
-        check_topic(topic)
-        check_timeout(timeout)
-        check_context(fl_ctx)
+        check_arguments(topic, timeout, fl_ctx)
         props = fl_ctx.get_all_public_props()
         letters = {target: letter_of(each, topic, props) for target, each in requests.items()}
         exchange = self.exchange
@@ -121,6 +109,16 @@ class ModernClientEngine(_Sending, JobClient):
         """Tell the server: ``{"server": reply}`` at once, OK where it was accepted."""
         return self.send_aux_request(SiteType.SERVER, topic, request, 0.0, fl_ctx)
 
+    def validate_targets(self, target_names: list[str]) -> tuple[list[str], list[str]]:
+        """The names that are the server or a client of the job, and those that are not."""
+        every = list(target_names)
+        valid = [name for name in every if self.directory.named(name).address is not None]
+        return valid, [name for name in every if name not in valid]
+
+    def get_cell(self) -> Any:
+        """None: there is no cell network here, and aux messages need none."""
+        return None
+
     def _find(self, targets: Any) -> list[Target]:
         return self.directory.of_client(targets)
 
@@ -139,6 +137,28 @@ class ModernServerEngine(_Sending, JobServer):
     ) -> dict[str, Shareable]:
         """Tell clients: ``{name: reply}`` at once, OK where it was accepted."""
         return self.send_aux_request(targets, topic, request, 0.0, fl_ctx)
+
+    def validate_targets(self, target_names: list[str]) -> tuple[list[Client], list[str]]:
+        """The clients of these names, and the names that no client has."""
+        return self.validate_clients(target_names)
+
+    def start_client_job(self, job: Any, client_sites: Any, fl_ctx: FLContext) -> Any:
+        """Not here: engines are started by their parent, see ``zbus.engine.children``."""
+        raise not_here("starting a job")
+
+    def check_client_resources(self, job: Any, resource_reqs: Any, fl_ctx: FLContext) -> Any:
+        """Not here: there is no resource manager in the process of a job."""
+        raise not_here("checking resources")
+
+    def cancel_client_resources(
+        self, resource_check_results: Any, resource_reqs: Any, fl_ctx: FLContext
+    ) -> None:
+        """Not here: there is no resource manager in the process of a job."""
+        raise not_here("cancelling resources")
+
+    def update_job_run_status(self) -> None:
+        """Not here: a job's status is kept by the parent."""
+        raise not_here("a job's status")
 
     def _find(self, targets: Any) -> list[Target]:
         return self.directory.of_server(targets)

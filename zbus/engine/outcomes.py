@@ -53,6 +53,7 @@ _CODES: dict[type[ZbusError], Codes] = {
     errors.NoTarget: _LOST,
     errors.NoHandler: _LOST,
     errors.TargetLost: _LOST,
+    errors.Poisoned: _both(ReturnCode.EXECUTION_EXCEPTION),
     errors.NameTaken: _LOST,
     errors.Superseded: _LOST,
     errors.VersionMismatch: _LOST,
@@ -64,6 +65,7 @@ _CODES: dict[type[ZbusError], Codes] = {
     errors.HandlerError: _both(ReturnCode.EXECUTION_EXCEPTION),
     errors.BadReply: _both(ReturnCode.EXECUTION_RESULT_ERROR),
     errors.Malformed: _both(ReturnCode.ERROR),
+    errors.Damaged: _LOST,
     errors.InternalError: _both(ReturnCode.ERROR),
 }
 """By class; a class that is not here is what its nearest ancestor here is."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from zbus.engine.aux_runner import AuxRunner
 from zbus.engine.bus import Attach, Reply, attach_to
-from zbus.engine.client_aux_runner import check_context, check_timeout, check_topic
+from zbus.engine.client_aux_runner import check_arguments
 from zbus.engine.component import FLComponent
 from zbus.engine.constants import ProcessType, ReservedHeaderKey, ReservedTopic, SiteType
 from zbus.engine.constants import ReturnCode as Rc
@@ -31,7 +31,7 @@ from zbus.engine.tasks import Task, TaskBoard
 from zbus.errors import ZbusError
 from zbus.peer.dispatcher import Dispatcher, Incoming
 
-__all__ = ["JobServer", "ServerEngine"]
+__all__ = ["JobServer", "ServerEngine", "not_here"]
 
 _Clients = Iterable[str | Client]
 
@@ -182,22 +182,6 @@ class JobServer(JobEngine):
             if isinstance(component, FLComponent):
                 component.restore(state, fl_ctx)
 
-    # -- what the process above does -------------------------------------------------------
-
-    def start_client_job(self, job_id: str, client_sites: Any) -> Any:
-        """Not here: engines are started by their parent, see ``zbus.engine.children``."""
-        raise NotImplementedError(_ABOVE.format("starting a job"))
-
-    def check_client_resources(self, resource_reqs: dict[str, Any]) -> dict[str, Any]:
-        """Not here: there is no resource manager in the process of a job."""
-        raise NotImplementedError(_ABOVE.format("checking resources"))
-
-    def cancel_client_resources(
-        self, resource_check_results: dict[str, Any], resource_reqs: dict[str, Any]
-    ) -> None:
-        """Not here: there is no resource manager in the process of a job."""
-        raise NotImplementedError(_ABOVE.format("cancelling resources"))
-
     # -- sending ---------------------------------------------------------------------------
 
     def _send(
@@ -243,13 +227,31 @@ class ServerEngine(JobServer, ServerEngineSpec):
         if not isinstance(request, Shareable):
             raise ValueError(f"request must be a Shareable, not {type(request)}")
         found = self.directory.of_server(targets)
-        check_topic(topic)
-        check_timeout(timeout)
-        check_context(fl_ctx)
+        check_arguments(topic, timeout, fl_ctx)
         return self._send(found, topic, request, timeout, fl_ctx)
 
+    # -- what the process above does -------------------------------------------------------
 
-_ABOVE = "{} is done by the parent of the engines, not by the engine of one job"
+    def start_client_job(self, job_id: str, client_sites: Any) -> Any:
+        """Not here: engines are started by their parent, see ``zbus.engine.children``."""
+        raise not_here("starting a job")
+
+    def check_client_resources(self, resource_reqs: dict[str, Any]) -> dict[str, Any]:
+        """Not here: there is no resource manager in the process of a job."""
+        raise not_here("checking resources")
+
+    def cancel_client_resources(
+        self, resource_check_results: dict[str, Any], resource_reqs: dict[str, Any]
+    ) -> None:
+        """Not here: there is no resource manager in the process of a job."""
+        raise not_here("cancelling resources")
+
+
+def not_here(what: str) -> NotImplementedError:
+    """What is raised where only the process above could do it."""
+    return NotImplementedError(
+        f"{what} is done by the parent of the engines, not by the engine of one job"
+    )
 
 
 def _replied(outcome: Outcome) -> Shareable:

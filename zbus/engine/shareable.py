@@ -104,10 +104,9 @@ class Shareable(dict[Any, Any]):
 def make_reply(rc: str, headers: Any = None) -> Shareable:
     """An empty Shareable with this return code, and these headers if they are a dict."""
     reply = Shareable()
-    reply.set_return_code(rc)
+    reply[_HEADERS][ReservedHeaderKey.RC] = rc
     if isinstance(headers, dict):
-        for key, value in headers.items():
-            reply.set_header(key, value)
+        reply[_HEADERS].update(headers)
     return reply
 
 

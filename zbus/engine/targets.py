@@ -110,7 +110,7 @@ class Directory:
         return valid, [name for name in every if name not in self.clients]
 
     def _each(self, targets: object) -> list[Target]:
-        if not isinstance(targets, list | tuple):
+        if not isinstance(targets, list):
             raise TypeError(f"targets must be a list of names, not {type(targets)}")
         return list(dict.fromkeys(map(self.named, targets)))
 

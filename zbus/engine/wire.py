@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zbus.engine.constants import ReservedHeaderKey
 from zbus.engine.context import FLContext
 from zbus.engine.shareable import Shareable
 from zbus.errors import Malformed
@@ -56,7 +55,9 @@ def message_of(body: Any) -> tuple[Shareable, dict[str, Any]]:
     """
     if type(body) is not list or len(body) != 2 or not type(body[0]) is type(body[1]) is dict:
         raise Malformed("a body that is no message between engines")
-    return _shareable_of(body[0]), body[1]
+    shareable = Shareable.__new__(Shareable)
+    shareable.update(body[0])
+    return shareable, body[1]
 
 
 def peer_context_of(public_props: Mapping[str, Any]) -> FLContext:
@@ -73,8 +74,7 @@ def peer_context_of(public_props: Mapping[str, Any]) -> FLContext:
 def _shareable_of(content: Any) -> Shareable:
     if type(content) is not dict:
         raise Malformed("a Shareable that is no dict")
-    shareable = Shareable()
-    del shareable[ReservedHeaderKey.HEADERS]
+    shareable = Shareable.__new__(Shareable)
     shareable.update(content)
     return shareable
 

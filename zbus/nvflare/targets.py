@@ -85,6 +85,6 @@ class Directory:
         return valid, [name for name in every if name not in valid]
 
     def _each(self, targets: object) -> list[Target]:
-        if not isinstance(targets, list | tuple):
+        if not isinstance(targets, list):
             raise TypeError(f"targets must be a list of names but got {type(targets)}")
         return list(dict.fromkeys(self.named(name) for name in targets))

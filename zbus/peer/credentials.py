@@ -5,7 +5,7 @@ Rules of this room:
 * Over ipc no key is needed and none is shown; over tcp beyond this machine none is an error
   before anything is sent. Keys are files, named by argument or by ``ZBUS_KEY`` and
   ``ZBUS_SERVER_KEY``, never values; the latter may be two, apart by ``:``, so that a broker can
-  change its key while no peer stops.
+  change its key while no peer stops. Before the environment goes what a parent handed over.
 * ZeroMQ says why a handshake failed where the broker said so (unknown, revoked) or the two speak
   differently (no security). A broker with another key hangs up and says nothing; so does one that
   is just going down. So that is believed after it hung up ``CUTS`` times on each key.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from zbus.errors import AuthFailed, ZbusError
+from zbus.peer.handover import HandedKeys, handed_over
 from zbus.protocol.session import Identity, SessionLimits
 from zbus.transport.guard import ClientGuard, Gate, Handshake
 
@@ -36,6 +37,7 @@ __all__ = [
     "KeyFiles",
     "PeerOptions",
     "ServerOptions",
+    "keys_of",
     "own_name",
     "peer_options",
 ]
@@ -91,6 +93,7 @@ class Credentials:
     ) -> None:
         self._endpoint = endpoint
         self._refuse = refuse
+        self._environ = environ
         self._cuts = 0
         self.own = _own(endpoint, files, environ)
         self._servers = _servers(endpoint, files, environ) if self.own else ()
@@ -99,8 +102,10 @@ class Credentials:
             raise AuthFailed(f"{endpoint} is beyond this machine, and this peer was given no key")
 
     def named(self, identity: Identity, chosen: str | None) -> Identity:
-        """A name that was made up for us, as our key may have it; a chosen one stays."""
-        if self.own is None or chosen or os.environ.get("ZBUS_NAME"):
+        """A name that was made up for us, as our key may have it; one that was chosen, here or by
+        the parent, stays."""
+        environ = self._environ
+        if self.own is None or chosen or environ.get("ZBUS_NAME") or handed_over(environ):
             return identity
         return replace(identity, name=f"{self.own.name}.{identity.name}")
 
@@ -147,26 +152,47 @@ class Credentials:
         return f"no security: the broker at {self._endpoint} takes peers with a key only"
 
 
-def own_name(name: str, endpoint: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A name that is made up, as the key of the environment may have it."""
-    own = _own(endpoint, {}, environ)
+def own_name(
+    name: str, endpoint: str, files: KeyFiles, environ: Mapping[str, str] = os.environ
+) -> str:
+    """A name that is made up, as the key that these files or the environment name may have it."""
+    own = _own(endpoint, files, environ)
     return name if own is None else f"{own.name}.{name}"
 
 
-def _own(endpoint: str, files: KeyFiles, environ: Mapping[str, str]) -> SecretKey | None:
-    path = files.get("key") or environ.get("ZBUS_KEY")
-    if not path or not endpoint.startswith("tcp://"):
-        return None
-    from zbus.broker.keys import read_secret  # only where it is needed, for its import takes time
+def keys_of(files: KeyFiles) -> HandedKeys:
+    """What these files hold, to be handed to a child.
 
-    return read_secret(Path(path))
+    Raises:
+        AuthFailed: there is no server key among them.
+        ConfigError: a key file cannot be used.
+    """
+    from zbus.broker.keys import read_secret
+
+    own = read_secret(Path(files["key"] or ""))
+    servers = _servers("its broker", files, {})
+    return HandedKeys(own.name, own.public, own.secret, servers)
+
+
+def _own(endpoint: str, files: KeyFiles, environ: Mapping[str, str]) -> SecretKey | None:
+    if not endpoint.startswith("tcp://"):
+        return None
+    path = files.get("key")
+    keys = None if path else _handed(environ)
+    if not (path := path or environ.get("ZBUS_KEY")) and keys is None:
+        return None
+    from zbus.broker.keys import SecretKey, read_secret  # where it is needed: it takes time
+
+    if keys is not None:
+        return SecretKey(keys.name, keys.public, keys.secret)
+    return read_secret(Path(path or ""))
 
 
 def _servers(endpoint: str, files: KeyFiles, environ: Mapping[str, str]) -> tuple[str, ...]:
-    from zbus.broker.keys import read_public
-
     given = files.get("server_key")
     if given is None:
+        if keys := _handed(environ):
+            return keys.servers
         listed: Sequence[File] = [
             each for each in environ.get("ZBUS_SERVER_KEY", "").split(os.pathsep) if each
         ]
@@ -174,4 +200,11 @@ def _servers(endpoint: str, files: KeyFiles, environ: Mapping[str, str]) -> tupl
         listed = [given] if isinstance(given, str | os.PathLike) else given
     if not listed:
         raise AuthFailed(f"this peer has a key but was given no server key for {endpoint}")
+    from zbus.broker.keys import read_public
+
     return tuple(read_public(Path(each)).public for each in listed)
+
+
+def _handed(environ: Mapping[str, str]) -> HandedKeys | None:
+    handed = handed_over(environ)
+    return handed.keys if handed is not None else None

@@ -1,4 +1,4 @@
-"""What a parent hands its child: name, life, proof, job and where the broker is.
+"""What a parent hands its child: name, life, proof, job, keys and where the broker is.
 
 Rules:
 
@@ -19,16 +19,28 @@ import select
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from zbus.errors import InvalidName
 
-__all__ = ["LAUNCH", "Handover", "handed_over", "new_token", "open_handover"]
+__all__ = ["LAUNCH", "HandedKeys", "Handover", "handed_over", "new_token", "open_handover"]
 
 LAUNCH = "ZBUS_LAUNCH"
 _BYTES_MAX = select.PIPE_BUF
 """What a pipe takes in one piece, so that it can be written before anybody reads."""
 _taken: dict[tuple[int, str], Handover] = {}
 _taking = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class HandedKeys:
+    """The keys of a child over tcp, as values: whose its own is, both sides of it, and the public
+    keys of the broker that it may meet."""
+
+    name: str
+    public: str
+    secret: str = field(repr=False)
+    servers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class Handover:
     job: str = ""
     endpoint: str = ""
     backend: str = ""
+    keys: HandedKeys | None = None
 
 
 def new_token() -> str:
@@ -105,9 +118,20 @@ def _read(text: bytes) -> Handover:
     try:
         said = json.loads(text)
         known = {name: said[name] for name in Handover.__slots__ if name in said}
+        known["keys"] = _keys(known.get("keys"))
         handover = Handover(**known)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         raise InvalidName(f"the pipe of {LAUNCH} holds no handover") from None
     if type(handover.epoch) is not int or not 0 <= handover.epoch < 2**63:
         raise InvalidName(f"the epoch in the pipe of {LAUNCH} is out of range")
     return handover
+
+
+def _keys(said: Mapping[str, Any] | None) -> HandedKeys | None:
+    if said is None:
+        return None
+    keys = HandedKeys(said["name"], said["public"], said["secret"], tuple(said["servers"]))
+    texts = keys.name, keys.public, keys.secret, *keys.servers
+    if not keys.servers or not all(type(each) is str for each in texts):
+        raise ValueError
+    return keys

@@ -4,6 +4,9 @@ Rules:
 
 * Nothing that speaks for the parent reaches the child through the environment: neither its own
   name, life and proof on the bus, nor its line to a supervisor.
+* A key goes as a value through the pipe, read anew for each life: the child needs no file, and
+  neither its command line nor its environment says anything of it. Its broker lets a key have its
+  own name and all below it, so a parent hands on its own, and the child is ``site-1.job-7``.
 * A program that ends with exit code 0 has done its work, and is not started again.
 """
 
@@ -12,10 +15,13 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zbus.errors import ChildFailed, ConfigError
+from zbus.peer.credentials import File, keys_of
+from zbus.peer.handover import Handover
 from zbus.protocol.topics import check_name
 
 __all__ = ["Launch", "Restarts", "Tally", "environment"]
@@ -56,6 +62,9 @@ class Launch:
         job: the job that it runs, by which it is aborted.
         endpoint: where it attaches as an engine; empty is the default of this machine.
         backend: where it attaches as a server.
+        key: the file of the secret key that it shows over tcp, such as the parent's own; None is
+            what ZBUS_KEY of its environment names.
+        server_key: the file of the broker's public key, or several; needed with ``key``.
         environ: its environment; None is ours. What speaks for us in it is left out.
         folder: its working directory; None is ours.
         log: the file that its output is appended to; None is our own output.
@@ -63,7 +72,7 @@ class Launch:
 
     Raises:
         InvalidName: ``name`` is no name of the bus.
-        ValueError: there is no program.
+        ValueError: there is no program, or one of the keys is missing.
     """
 
     argv: tuple[str, ...]
@@ -71,6 +80,8 @@ class Launch:
     job: str = ""
     endpoint: str = ""
     backend: str = ""
+    key: File | None = None
+    server_key: File | Sequence[File] | None = None
     environ: Mapping[str, str] | None = None
     folder: Path | None = None
     log: Path | None = None
@@ -80,6 +91,30 @@ class Launch:
         check_name(self.name)
         if not self.argv or not self.argv[0]:
             raise ValueError(f"there is no program to start as {self.name}")
+        if bool(self.key) != bool(self.server_key):
+            raise ValueError(f"{self.name} needs both a key and a server key, or neither")
+
+    def handover(self, epoch: int, token: str) -> Handover:
+        """What its life of this epoch is handed; the key files are read here.
+
+        Raises:
+            ChildFailed: a key file cannot be used.
+        """
+        keys = None
+        if self.key:
+            try:
+                keys = keys_of({"key": self.key, "server_key": self.server_key})
+            except ConfigError as error:
+                raise ChildFailed(f"{self.name} cannot be given its key: {error.what}") from error
+        return Handover(
+            name=self.name,
+            epoch=epoch,
+            token=token,
+            job=self.job,
+            endpoint=self.endpoint,
+            backend=self.backend,
+            keys=keys,
+        )
 
 
 class Tally:

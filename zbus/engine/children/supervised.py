@@ -20,7 +20,7 @@ from zbus.engine.children.abort import Abort, Ask, Graces, abort
 from zbus.engine.children.child import Ending, spawn
 from zbus.engine.children.launch import Launch, Tally
 from zbus.errors import ChildFailed
-from zbus.peer.handover import Handover, new_token
+from zbus.peer.handover import new_token
 
 __all__ = ["Supervised"]
 
@@ -94,19 +94,8 @@ class Supervised:
     # -- its lives -----------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        launch = self.launch
         self.epoch = max(time.monotonic_ns(), self.epoch + 1)
-        self._child = spawn(
-            launch,
-            Handover(
-                name=launch.name,
-                epoch=self.epoch,
-                token=self._token,
-                job=launch.job,
-                endpoint=launch.endpoint,
-                backend=launch.backend,
-            ),
-        )
+        self._child = spawn(self.launch, self.launch.handover(self.epoch, self._token))
         self._child.follow(self._over)
 
     def _over(self, ending: Ending) -> None:
