@@ -1,73 +1,88 @@
-"""Measurements beside the limit: ``python tools/bench``, a sequential 128-byte request.
+"""The bench: every workload over zbus, the bare libzmq proxy, NATS, Redis, gRPC and nvflare.
 
-What is compared runs in slices in turn, so that the machine's mood is the same for all, and what
-counts is the ratio of neighbouring slices. ``--gate R`` exits 1 where the median ratio of zbus to
-bare libzmq is above R. Absolute figures say something about the machine only.
+    python tools/bench                      everything, three rounds
+    python tools/bench --only W1,W4         some workloads; --rounds N, --json
+    python tools/bench --write              the same, into docs/benchmarks.md and its plot
+
+Everything that is compared runs in slices in turn in one run; what counts is the ratio, and the
+median of the rounds. Exit code 1 where a target is missed or could not be measured, with the list.
+Absolute figures say something about the machine only. The peers are installed on first use.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import statistics
+import json
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-import bare
-import live_bus
+_HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(_HERE), str(_HERE.parents[1])]
 
-BODY = b"x" * 128
-SLICE = 200
-_LIMIT, _OURS, _HANDED = "bare libzmq proxy", "zbus", "zbus, I/O thread always"
+from actor import BenchFailed  # noqa: E402
+from page import written  # noqa: E402
+from results import Results  # noqa: E402
+from rounds import ALL, measured  # noqa: E402
+from tables import plain  # noqa: E402
+from targets import judged  # noqa: E402
 
 
 def main() -> int:
-    """Measure, print a table, and judge."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=10, help=f"slices of {SLICE} requests each")
-    parser.add_argument("--gate", type=float, default=0.0, help="fail above this ratio")
-    options = parser.parse_args()
-    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="zb") as place:
-        endpoint = stack.enter_context(live_bus.running(Path(place) / "zbus"))
-        sources = {
-            _LIMIT: stack.enter_context(bare.sequential(Path(place), BODY)),
-            _OURS: stack.enter_context(live_bus.sequential(endpoint, BODY)),
-            _HANDED: stack.enter_context(live_bus.sequential(endpoint, BODY, callers_lead=False)),
-        }
-        samples = _in_turn(sources, options.rounds)
-    ratio = _report(samples)
-    return 1 if options.gate and ratio > options.gate else 0
+    """Measure, print, and judge."""
+    options = _options()
+    workloads = set(options.only)
+    try:
+        results = _read(options.from_file) if options.from_file else measured(options, workloads)
+        verdicts = judged(results, workloads, options.margin)
+        if options.write:
+            written(results, verdicts)
+    except BenchFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    missed = [verdict for verdict in verdicts if not verdict.met]
+    if options.json:
+        lines = [verdict.line() for verdict in missed]
+        print(json.dumps({**results.plain(), "missed": lines}))
+    else:
+        print(plain(results, verdicts))
+    if options.gate:
+        ratio = results.ratio(("sequential", "zbus ipc"), ("sequential", "bare ipc"), "p50_us")
+        return 1 if ratio is None or ratio > options.gate else 0
+    print(f"\nbench: {len(verdicts) - len(missed)} of {len(verdicts)} targets met", file=sys.stderr)
+    for verdict in missed:
+        print(f"bench: {verdict.line()}", file=sys.stderr)
+    return 1 if missed else 0
 
 
-def _in_turn(sources: dict[str, Iterator[float]], rounds: int) -> dict[str, list[list[float]]]:
-    for source in sources.values():
-        list(itertools.islice(source, SLICE))  # warm up
-    samples: dict[str, list[list[float]]] = {name: [] for name in sources}
-    for _ in range(rounds):
-        for name, source in sources.items():
-            samples[name].append(list(itertools.islice(source, SLICE)))
-    return samples
-
-
-def _report(samples: dict[str, list[list[float]]]) -> float:
-    print(f"{'sequential request, 128 B':26} {'p50 us':>8} {'p99 us':>8} {'to bare':>8}")
-    for name, slices in samples.items():
-        every = sorted(itertools.chain.from_iterable(slices))
-        p50, p99 = statistics.median(every), every[int(len(every) * 0.99)]
-        ratio = _ratio(slices, samples[_LIMIT])
-        print(f"{name:26} {p50 * 1e6:8.0f} {p99 * 1e6:8.0f} {ratio:8.2f}")
-    return _ratio(samples[_OURS], samples[_LIMIT])
-
-
-def _ratio(ours: list[list[float]], theirs: list[list[float]]) -> float:
-    """The median of the ratios of the medians of neighbouring slices."""
-    return statistics.median(
-        statistics.median(one) / statistics.median(other)
-        for one, other in zip(ours, theirs, strict=True)
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tools/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--only", type=_some, default=ALL, metavar="W1,W4", help="these workloads")
+    parser.add_argument("--rounds", type=int, default=3, help="slices of each system")
+    parser.add_argument(
+        "--margin", type=float, default=0.0, metavar="0.25", help="forgive so much of each bound"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--from", dest="from_file", type=Path, help="judge the JSON of a run again")
+    parser.add_argument(
+        "--gate", type=float, help="judge only zbus to bare at p50, and fail above this ratio"
+    )
+    return parser.parse_args()
+
+
+def _some(text: str) -> list[str]:
+    names = [name.strip().upper() for name in text.split(",")]
+    if unknown := [name for name in names if name not in ALL]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(ALL)}")
+    return names
+
+
+def _read(path: Path) -> Results:
+    plain_results = json.loads(path.read_text("utf-8"))
+    del plain_results["missed"]
+    return Results(**plain_results)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=1_000, help="sequential, each round")
     parser.add_argument("--window", type=float, default=2.0, help="seconds for each rate")
     parser.add_argument("--nvflare-python", default=sys.executable)
+    parser.add_argument("--json", action="store_true", help="print the figures of each round")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -49,7 +50,10 @@ def main() -> int:
         for _ in range(options.rounds):
             theirs.append(_nvflare(options))
             ours.append(_zbus(place, options))
-    _report(theirs, ours)
+    if options.json:
+        print(json.dumps({"nvflare 2.9": theirs, "zbus": ours}))
+    else:
+        _report(theirs, ours)
     return 0
 
 
