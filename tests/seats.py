@@ -83,6 +83,7 @@ class ActedNetwork:
 
 class ActedSession:
     def __init__(self) -> None:
+        self.topics: tuple[str, ...] = ()
         self.asker: dict[int, Callable[[Outcome], None]] = {}
         self.beat_s = LONG_S
 

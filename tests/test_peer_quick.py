@@ -258,3 +258,24 @@ def test_p18_who_closes_does_not_wait_for_a_quick_handler_that_hangs(
     assert time.monotonic() - asked < BOUND_S / 2
     go_on.set()
     assert isinstance(future.exception(BOUND_S), RequestError)
+
+
+def test_who_has_asked_is_reached_at_once(here: HereBroker) -> None:
+    """A caller that leads has left its socket to nobody: the I/O thread listens again within a
+    lull, and not at its next heartbeat."""
+    asked, served = Dispatcher(), Dispatcher()
+    asked.add("echo", lambda body: body)
+    served.add("ping", lambda body: body)
+    waited_s: list[float] = []
+    with (
+        connect(here.backend, role="server", dispatcher=asked) as server,
+        connect(here.frontend, name="engine", dispatcher=served) as engine,
+    ):
+        engine.wait_served("echo", timeout=BOUND_S)
+        for _ in range(5):
+            for _ in range(20):
+                engine.request("echo", timeout=BOUND_S)
+            began = time.monotonic()
+            server.request("ping", to="engine", timeout=BOUND_S)
+            waited_s.append(time.monotonic() - began)
+    assert min(waited_s) < 0.1

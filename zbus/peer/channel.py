@@ -291,7 +291,7 @@ class Channel:
         """Finish what is open for ``drain_s`` at most, and leave. A second call returns what
         the first one did."""
         deadline = time.monotonic() + seconds_of(drain_s, "drain")
-        if self._driver.is_forked:
+        if self._driver.origin.is_elsewhere:
             return Left(0, 0, 0)
         with self._closing:
             if self._left is None:

@@ -27,6 +27,7 @@ from typing import TypeVar
 from zbus.errors import CallerError, ClosedError, ForkedClientError, InternalError, ZbusError
 from zbus.peer.forks import Origin
 from zbus.peer.link import Link
+from zbus.peer.lull import LULL_S, stand_by
 from zbus.peer.quick import Quick
 from zbus.peer.slot import Slot
 from zbus.protocol.effect import Outcome
@@ -60,20 +61,21 @@ class Driver:
         self._busy = False
         self._bell = threading.Lock()
         self._bell.acquire()
-        self._stopped = False
+        self._stopped = self._standby = False
         self.origin = Origin()
-        self._standby = False
         self._leader: Slot | None = None
         self._leads = threading.Lock()
         self._leads_in = 0
-        self._alone = 0
-        self._alone_seen = 0
+        self._alone = self._alone_seen = 0
+        self._led_from = 0.0
         self._sleeps_until = 0.0
         self._beat_s = 0.0
         self._goodbye_s: float | None = None
         self._quick = quick
-        self._io = threading.Thread(target=self._turn_on, name="zbus-io", daemon=True)
-        self._relief = threading.Thread(target=self._turn_on, name="zbus-relief", daemon=True)
+        self._io, self._relief = (
+            threading.Thread(target=self._turn_on, name=name, daemon=True)
+            for name in ("zbus-io", "zbus-relief")
+        )
         self._on_duty = self._io
         self._duty_ident = 0  # asked several times a request, and of the interpreter in C
         link.on_finished = self._hear
@@ -117,11 +119,6 @@ class Driver:
             for thread in (self._io, self._relief):
                 if thread.ident is not None and thread is not threading.current_thread():
                     thread.join(_SLOW_JOIN_S)
-
-    @property
-    def is_forked(self) -> bool:
-        """Whether this process is a fork of the one that connected."""
-        return self.origin.is_elsewhere
 
     @property
     def is_running(self) -> bool:
@@ -192,7 +189,7 @@ class Driver:
         alone = len(self._link.session.asker) == 1 and not self._link.is_serving
         self._alone = self._alone + 1 if alone else 0
         if alone and self._standby and self._leader is None:
-            self._leader = slot
+            self._leader, self._led_from = slot, now
 
     def _lead(self, slot: Slot) -> None:
         due_in_s = self._sleeps_until - self._clock()
@@ -212,7 +209,8 @@ class Driver:
 
     def _hand_over(self) -> None:
         with self._lock:
-            if not (self._link.session.idle and self._link.is_flushed):
+            is_long = self._clock() - self._led_from >= LULL_S  # nobody else would notice
+            if is_long or not (self._link.session.idle and self._link.is_flushed):
                 self._bring_back()
 
     def _follow(self, slot: Slot) -> None:
@@ -258,13 +256,16 @@ class Driver:
                 if self._leader is not None:
                     # What came for the leader was heard here, and may be due before it wakes.
                     self._network.wake()
-            if standby:
-                self._bell.acquire(timeout=min(self._beat_s, due_in_s))
-            elif due_in_s > 0.0 and self._leads.acquire(timeout=_PATIENCE_S):
+            if standby and stand_by(self._bell, min(self._beat_s, due_in_s), self._look):
+                self._alone_seen = self._alone
+            if not standby and due_in_s > 0.0 and self._leads.acquire(timeout=_PATIENCE_S):
                 try:
                     self._network.wait(due_in_s)
                 finally:
                     self._leads.release()
+
+    def _look(self) -> tuple[Slot | None, int, bool]:
+        return self._leader, self._alone, bool(self._link.session.topics)
 
     def _should_stand_by(self) -> bool:
         if self._leader is None:
