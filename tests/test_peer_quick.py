@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from zbus.peer.call import Call
 from zbus.peer.dispatcher import Dispatcher
 from zbus.peer.pace import RUNS
 from zbus.peer.peer import Peer, connect
-from zbus.peer.pool import HandlerPool
+from zbus.peer.pool import HANDLERS, HandlerPool
 from zbus.peer.quick import WATCH_S, Quick
 from zbus.protocol.message import NO_FRAMES
 
@@ -32,12 +33,12 @@ def a_call(results: list[object]) -> Call:
 class Desk:
     """A pool with one handler, which does what a test says; and who runs it."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = HANDLERS) -> None:
         self.act: Callable[[], object] = lambda: None
         self.ran_in: list[str] = []
         dispatcher = Dispatcher()
         dispatcher.on("quick")(self._handle)
-        self.pool = HandlerPool(dispatcher)
+        self.pool = HandlerPool(dispatcher, size=size)
         self.quick = Quick(self.pool)
         self.relieved = threading.Event()
         self.relief = threading.Thread(target=self._relieve, daemon=True)
@@ -66,11 +67,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    desk = Desk(getattr(request, "param", HANDLERS))
     yield desk
     desk.quick.end()
     desk.pool.close(0.0)
+
+
+ONE_AT_ONCE = pytest.mark.parametrize("desk", [1], indirect=True)
 
 
 def test_nothing_runs_here_without_a_relief(desk: Desk) -> None:
@@ -93,6 +97,54 @@ def test_a_quick_handler_runs_in_this_thread(desk: Desk) -> None:
         desk.quick.run(desk.on_duty)
     assert len(results) == 3
     assert desk.ran_in == [threading.current_thread().name] * 3
+
+
+@ONE_AT_ONCE
+def test_a_slow_one_takes_the_place_of_a_worker(desk: Desk) -> None:
+    """With one handler at once, what waited begins when the slow one has returned."""
+    desk.prove()
+    go_on, results = threading.Event(), list[object]()
+    desk.act = lambda: go_on.wait(BOUND_S) if len(desk.ran_in) == before + 1 else None
+    before = len(desk.ran_in)
+    for _ in range(3):
+        desk.quick.begin(a_call(results))
+    turner, _ = in_a_thread(lambda: desk.quick.run(lambda: not desk.relieved.is_set()))
+    until(desk.relieved.is_set, "the relief takes over")
+    until(lambda: not desk.quick.waits, "what waited is the pool's")
+    assert len(desk.ran_in) == before + 1
+    go_on.set()
+    until(lambda: len(results) == 3, "all have run")
+    turner.join(BOUND_S)
+
+
+@ONE_AT_ONCE
+def test_a_slow_one_is_written_off_and_the_pool_is_whole(desk: Desk) -> None:
+    """After its deadline another begins, although it has not returned."""
+    desk.prove()
+    go_on, results = threading.Event(), list[object]()
+    before = len(desk.ran_in)
+    desk.act = lambda: go_on.wait(BOUND_S) if len(desk.ran_in) == before + 1 else None
+    for _ in range(2):
+        desk.quick.begin(replace(a_call(results), deadline=time.monotonic() + 0.1))
+    turner, _ = in_a_thread(lambda: desk.quick.run(lambda: not desk.relieved.is_set()))
+    until(lambda: len(results) == 1, "the other has ended")
+    assert not go_on.is_set()
+    go_on.set()
+    until(lambda: len(results) == 2, "and the slow one")
+    turner.join(BOUND_S)
+
+
+def test_no_more_run_here_than_the_pool_has_room_for(desk: Desk) -> None:
+    """Where as many calls are open as may run at once, a quick one goes to the pool as well."""
+    desk.prove()
+    go_on, results = threading.Event(), list[object]()
+    desk.act = lambda: go_on.wait(BOUND_S)
+    for _ in range(desk.pool.size):
+        desk.pool.submit(a_call(results))
+    desk.quick.begin(a_call(results))
+    assert not desk.quick.waits
+    go_on.set()
+    until(lambda: len(results) == desk.pool.size + 1, "all have run")
 
 
 def test_one_that_is_slow_after_all_is_relieved(desk: Desk) -> None:

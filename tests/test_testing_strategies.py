@@ -135,7 +135,7 @@ def test_each_kind_has_its_strategy(make: Callable[[], SearchStrategy[Item]], ki
 
 def test_items_reach_every_kind() -> None:
     """No kind is left to luck; of Heartbeats there is only one to be seen."""
-    counts = seen(zst.items(), type)
+    counts = seen(zst.items(), type, examples=1_000)
     assert set(counts) == set(get_args(Item))
     assert sorted(counts.values())[1] >= 5, counts
 
@@ -171,7 +171,7 @@ def test_parcels_reach_frames_of_every_kind_that_counts_them(kind: type) -> None
     counts = seen(
         zst.parcels(),
         lambda parcel: (type(parcel.item), min(len(parcel.frames), 2)),
-        examples=500,
+        examples=2_000,
     )
     assert {(kind, 0), (kind, 1), (kind, 2)} <= set(counts)
 

@@ -13,12 +13,12 @@ Rules:
 * Pushes run lane by lane, a slice at a time, so that a long queue costs few hand-offs. They have
   one worker less than there are, so that they never keep all requests waiting. A lane whose
   handler is stuck stays stuck, because its order would be lost, and no other lane does.
-* Async handlers run in ``peer.coroutines``; quick ones (``peer.pace``) mostly in ``peer.quick``.
+* Async handlers run in ``peer.coroutines``; quick ones (``peer.pace``) mostly in ``peer.quick``,
+  while a worker is free: its thread takes the place of a worker, should it not be quick after all.
 """
 
 from __future__ import annotations
 
-import enum
 import itertools
 import logging
 import threading
@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TypeAlias
 
 from zbus.errors import (
     Cancelled,
@@ -39,6 +38,7 @@ from zbus.errors import (
 )
 from zbus.peer.call import Call, Result
 from zbus.peer.coroutines import Coroutines
+from zbus.peer.crew import Hand, Mark, Task, new_worker
 from zbus.peer.dispatcher import Clock, Dispatcher, Handler, perform
 from zbus.peer.pace import Pace
 from zbus.peer.rota import Lane, Rota
@@ -61,26 +61,6 @@ _CLOSED = "this peer closed before the handler ended"
 _logger = logging.getLogger("zbus.handler")
 
 
-class _Worker:
-    """A thread of the pool."""
-
-    __slots__ = ("has_turn", "thread")
-
-    def __init__(self, name: str, work: Callable[[_Worker], None]) -> None:
-        self.has_turn = False
-        self.thread = threading.Thread(target=work, args=(self,), name=name, daemon=True)
-
-
-class _Mark(enum.Enum):
-    """What stands in the queue beside requests."""
-
-    TURN = 1
-    END = 2
-
-
-_Task: TypeAlias = tuple[Handler, Call] | _Mark
-
-
 class HandlerPool:
     """An ``Executor`` over threads and an event loop."""
 
@@ -98,15 +78,15 @@ class HandlerPool:
         self._dispatcher = dispatcher
         self._clock = clock
         self._push_patience_s = push_patience_s
-        self._queue: SimpleQueue[_Task] = SimpleQueue()
-        self._rota = Rota(lambda: self._queue.put(_Mark.TURN), max(1, size - 1))
+        self._queue: SimpleQueue[Task] = SimpleQueue()
+        self._rota = Rota(lambda: self._queue.put(Mark.TURN), max(1, size - 1))
         self._coroutines = Coroutines(self._finish, clock, push_patience_s)
         self._open: dict[Call, bool] = {}
-        self._running: dict[Call, tuple[float, _Worker]] = {}
+        self._running: dict[Call, tuple[float, Hand]] = {}
         self._pace = Pace()
         self._lock = threading.Lock()
-        self._workers: set[_Worker] = set()
-        self._stuck: set[_Worker] = set()
+        self._workers: set[Hand] = set()
+        self._stuck: set[Hand] = set()
         self._hired = 0
         self._watcher: threading.Thread | None = None
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -156,8 +136,9 @@ class HandlerPool:
         self._attend(calls)
 
     def is_quick(self, topic: str) -> bool:
-        """Whether the handler of this topic has been quick for long enough to rely on it."""
-        return self._pace.is_quick(topic)
+        """Whether the handler of this topic has been quick for long enough to rely on it, and a
+        worker is free, so that it makes no more handlers at once than there may be."""
+        return self._pace.is_quick(topic) and len(self._open) < self.size
 
     def run_here(self, call: Call) -> None:
         """Run a request's handler in this thread, which is none of the pool's."""
@@ -169,6 +150,24 @@ class HandlerPool:
         began = self._clock()
         self._finish(call, self._perform(handler, call))
         self._pace.note(call.topic, self._clock() - began)
+        if self._running and self._running.pop(call, None) is not None:
+            with self._lock:
+                self._hired -= 1
+            if not self._queue.empty():
+                self._hire()
+
+    def adopt(self, call: Call) -> None:
+        """``run_here`` is at this call for long: its thread counts as a worker until it returns,
+        and is written off like one."""
+        until = self._clock() + self._push_patience_s if call.deadline is None else call.deadline
+        with self._lock:
+            if call not in self._open:
+                return
+            self._running[call] = (until, Hand())
+            self._hired += 1
+            if self._hired > self.size:
+                self._queue.put(Mark.END)
+        self._attend((call,))
 
     def cancel(self, call: Call) -> None:
         """Show the handler that its caller gave up, and interrupt an async one."""
@@ -228,16 +227,16 @@ class HandlerPool:
 
     def _turn_away(self, refusal: Callable[[], ZbusError]) -> None:
         """End all requests that no worker has taken."""
-        turns = 0
+        marks: list[Task] = []
         while not self._queue.empty():
             with suppress(Empty):
                 task = self._queue.get_nowait()
                 if isinstance(task, tuple):
                     self._finish(task[1], refusal())
                 else:
-                    turns += 1
-        for _ in range(turns):
-            self._queue.put(_Mark.TURN)
+                    marks.append(task)
+        for mark in marks:
+            self._queue.put(mark)
 
     # -- workers ---------------------------------------------------------------------------------
 
@@ -248,21 +247,21 @@ class HandlerPool:
             if self._hired >= self.size or self._ended:
                 return
             self._hired += 1
-            worker = _Worker(f"zbus-handler-{next(_numbers)}", self._work)
-            self._workers.add(worker)
+            hired = new_worker(f"zbus-handler-{next(_numbers)}", self._work)
+            self._workers.add(hired)
             try:
-                worker.thread.start()
+                hired.thread.start()
             except RuntimeError:
-                self._workers.discard(worker)
+                self._workers.discard(hired)
                 self._hired -= 1
                 if not self._hired:
                     raise
 
-    def _work(self, worker: _Worker) -> None:
+    def _work(self, worker: Hand) -> None:
         stays = True
         while stays:
             task = self._queue.get()
-            if task is _Mark.END:
+            if task is Mark.END:
                 break
             if isinstance(task, tuple):
                 handler, call = task
@@ -278,7 +277,7 @@ class HandlerPool:
             self._workers.discard(worker)
             self._stuck.discard(worker)
 
-    def _run(self, worker: _Worker, handler: Handler, call: Call, until: float) -> bool:
+    def _run(self, worker: Hand, handler: Handler, call: Call, until: float) -> bool:
         """Whether the worker has not been written off meanwhile."""
         if call not in self._open:
             return True
@@ -297,7 +296,7 @@ class HandlerPool:
         except BaseException as error:  # noqa: BLE001 - a fault of ours must not lose the call
             return InternalError(f"running a handler failed: {type(error).__name__}")
 
-    def _take_turn(self, worker: _Worker) -> bool:
+    def _take_turn(self, worker: Hand) -> bool:
         lane = self._rota.take()
         if lane is None:
             return True
@@ -308,7 +307,7 @@ class HandlerPool:
         self._rota.give_back(lane, turn=stays)
         return stays
 
-    def _run_slice(self, worker: _Worker, lane: Lane) -> bool:
+    def _run_slice(self, worker: Hand, lane: Lane) -> bool:
         now = self._clock()
         end = now + _SLICE_S
         for _ in range(_SLICE_PUSHES):
@@ -327,7 +326,7 @@ class HandlerPool:
         with self._lock:
             threads = [worker.thread for worker in self._workers]
             for _ in threads:
-                self._queue.put(_Mark.END)
+                self._queue.put(Mark.END)
             if self._watcher is not None:
                 threads.append(self._watcher)
         self._bell.put(None)
@@ -376,7 +375,7 @@ class HandlerPool:
             self._turn_away(_overloaded)
         self._coroutines.inspect(now)
 
-    def _write_off(self, worker: _Worker, call: Call) -> None:
+    def _write_off(self, worker: Hand, call: Call) -> None:
         with self._lock:
             self._workers.discard(worker)
             self._stuck.add(worker)

@@ -41,6 +41,7 @@ class Quick:
         self._covered = False
         self._running = False
         self._begun = 0
+        self._at: Call | None = None
         self._dozes = False
         self._ended = False
         self._bell = threading.Lock()
@@ -71,6 +72,7 @@ class Quick:
             except IndexError:
                 break
             self._begun += 1
+            self._at = call
             self._pool.run_here(call)
             if time.monotonic() >= end:
                 break
@@ -93,7 +95,10 @@ class Quick:
         return False
 
     def hand_over(self) -> None:
-        """The relief has taken over: what waited for the slow handler goes to the pool."""
+        """The relief has taken over: the slow handler's thread is the pool's until it returns,
+        and what waited for it goes to the pool."""
+        if self._at is not None:
+            self._pool.adopt(self._at)
         while self._calls:
             with suppress(IndexError):
                 self._pool.submit(self._calls.popleft())
