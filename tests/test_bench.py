@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
+import compiled
 import pytest
 from actor import ROOT, BenchFailed
 from orders import windowed
@@ -169,3 +170,36 @@ def test_a_run_that_misses_a_target_fails_with_the_list(tmp_path: Path) -> None:
     assert "W1: zbus ipc, p50 to NATS: 1.00, at most 0.5: MISSED" in missed
     assert "W1: zbus ipc, p50 to Redis: -, at most 1: not measured" in missed
     assert all(line in ended.stderr for line in missed)
+
+
+def test_what_cannot_be_compiled_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No pure figure stands for a compiled one; the message says how to have the pure one."""
+    for name in compiled._FILES:
+        (tmp_path / name).write_text("raise SystemExit('no compiler')", "utf-8")
+    for folder in ("zbus", "tools"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(compiled, "_ROOT", tmp_path)
+    monkeypatch.setattr(compiled, "_TREE", tmp_path / "build" / "bench")
+    with pytest.raises(BenchFailed, match=r"no compiler.*--as-it-is"):
+        compiled.enter([])
+    assert not (tmp_path / "build" / "bench" / "stamp").exists()
+
+
+def test_a_copy_is_compiled_again_once_a_source_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A figure is of the source that stands there."""
+    source = tmp_path / "zbus" / "room.py"
+    source.parent.mkdir()
+    source.write_text("1", "utf-8")
+    for name in compiled._FILES:
+        (tmp_path / name).write_text("", "utf-8")
+    monkeypatch.setattr(compiled, "_ROOT", tmp_path)
+    monkeypatch.setattr(compiled, "_TREE", tmp_path)
+    before = compiled._stamp()
+    (tmp_path / "stamp").write_text(before, "utf-8")
+    assert compiled._is_made(compiled._stamp())
+    source.write_text("2", "utf-8")
+    assert not compiled._is_made(compiled._stamp())

@@ -3,6 +3,7 @@
     python tools/bench                      everything, three rounds
     python tools/bench --only W1,W4         some workloads; --rounds N, --json
     python tools/bench --write              the same, into docs/benchmarks.md and its plot
+    python tools/bench --as-it-is           the source as it is, and not compiled as a release is
 
 Everything that is compared runs in slices in turn in one run; what counts is the ratio, and the
 median of the rounds. Exit code 1 where a target is missed or could not be measured, with the list.
@@ -20,6 +21,7 @@ _HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parents[1])]
 
 from actor import BenchFailed  # noqa: E402
+from compiled import enter  # noqa: E402
 from page import written  # noqa: E402
 from results import Results  # noqa: E402
 from rounds import ALL, measured  # noqa: E402
@@ -32,6 +34,8 @@ def main() -> int:
     options = _options()
     workloads = set(options.only)
     try:
+        if not (options.as_it_is or options.from_file):
+            enter(sys.argv[1:])
         results = _read(options.from_file) if options.from_file else measured(options, workloads)
         verdicts = judged(results, workloads, options.margin)
         if options.write:
@@ -66,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--from", dest="from_file", type=Path, help="judge the JSON of a run again")
+    parser.add_argument("--as-it-is", action="store_true", help="do not compile zbus")
     parser.add_argument(
         "--gate", type=float, help="judge only zbus to bare at p50, and fail above this ratio"
     )
