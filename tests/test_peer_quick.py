@@ -331,3 +331,27 @@ def test_who_has_asked_is_reached_at_once(here: HereBroker) -> None:
             server.request("ping", to="engine", timeout=BOUND_S)
             waited_s.append(time.monotonic() - began)
     assert min(waited_s) < 0.1
+
+
+def test_p21_a_leader_may_be_called_off_at_any_moment(here: HereBroker) -> None:
+    """Another thread asks all the while, and calls off who leads each time."""
+    asked = Dispatcher()
+    asked.add("echo", lambda body: body)
+    with (
+        connect(here.backend, role="server", dispatcher=asked),
+        connect(here.frontend) as engine,
+    ):
+        engine.wait_served("echo", timeout=BOUND_S)
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.wait(0.003):
+                engine.submit("echo", timeout=BOUND_S).result()
+
+        other, _ = in_a_thread(ask)
+        try:
+            replies = [engine.request("echo", number, timeout=BOUND_S) for number in range(1_500)]
+        finally:
+            over.set()
+            ended(other)
+        assert replies == list(range(1_500))

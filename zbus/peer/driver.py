@@ -67,15 +67,11 @@ class Driver:
         self._leads = threading.Lock()
         self._leads_in = 0
         self._alone = self._alone_seen = 0
-        self._led_from = 0.0
-        self._sleeps_until = 0.0
-        self._beat_s = 0.0
+        self._led_from = self._sleeps_until = self._beat_s = 0.0
         self._goodbye_s: float | None = None
         self._quick = quick
-        self._io, self._relief = (
-            threading.Thread(target=self._turn_on, name=name, daemon=True)
-            for name in ("zbus-io", "zbus-relief")
-        )
+        self._io = threading.Thread(target=self._turn_on, name="zbus-io", daemon=True)
+        self._relief = threading.Thread(target=self._turn_on, name="zbus-relief", daemon=True)
         self._on_duty = self._io
         self._duty_ident = 0  # asked several times a request, and of the interpreter in C
         link.on_finished = self._hear
@@ -170,13 +166,13 @@ class Driver:
         """Begin a request that ends in ``slot``, and wait for its outcome."""
         try:
             self.call(lambda link, now: self._begin(begin, slot, now), slot=slot)
-            if self._leader is slot:
+            if self._is_led_by(slot):
                 self._lead(slot)
             if not slot.is_ended:
                 self._follow(slot)
         finally:
             # First of all: a second signal must not leave us with a leader that has gone.
-            if self._leader is slot:
+            if self._is_led_by(slot):
                 self._leader = None
                 self._hand_over()
             if self._goodbye_s is not None:
@@ -196,16 +192,19 @@ class Driver:
         with self._leads:
             self._leads_in = threading.get_ident()
             try:
-                while not slot.is_ended and self._leader is slot:
+                while not slot.is_ended and self._is_led_by(slot):
                     if due_in_s > 0.0:
                         self._network.wait(due_in_s)
                     with self._lock:
-                        if not slot.is_ended and self._leader is slot:
+                        if not slot.is_ended and self._is_led_by(slot):
                             due_in_s = self._turn()
             finally:
-                if self._leader is not slot:
+                if not self._is_led_by(slot):
                     # What woke us since we were called off was meant for the I/O thread.
                     self._network.wake()
+
+    def _is_led_by(self, slot: Slot) -> bool:
+        return self._leader is slot  # asked anew each time, since others may call it off
 
     def _hand_over(self) -> None:
         with self._lock:
