@@ -23,6 +23,7 @@ from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
+from processes.cluster import Cluster
 
 TEST_S = 120
 """How long a test may take, and its fixtures each."""
@@ -106,3 +107,10 @@ def runtime_dir() -> Iterator[Path]:
 def endpoint(runtime_dir: Path) -> str:
     """An ipc address that nobody else uses."""
     return f"ipc://{runtime_dir}/frontend"
+
+
+@pytest.fixture
+def cluster(runtime_dir: Path) -> Iterator[Cluster]:
+    """Real processes below a short path."""
+    with Cluster(runtime_dir) as made:
+        yield made

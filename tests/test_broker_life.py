@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -40,17 +38,6 @@ def own_signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A cluster below a short path, since a socket's path has 107 bytes at most."""
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

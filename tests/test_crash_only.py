@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,16 +34,6 @@ runpy.run_module("zbus", run_name="__main__")
 _SHARE = 200 * 2**20
 _GREEDY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 """Every large body is memory that the kernel is asked for, and nothing is kept in reserve."""
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 class Load:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,19 +27,17 @@ DESCRIPTORS = 6 * CLIENTS // PROCESSES
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(runtime_dir: Path) -> Iterator[Cluster]:
     """A cluster whose processes may have as many descriptors as this machine allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < DESCRIPTORS:
         pytest.skip(f"a process may have {hard} descriptors here, and this takes {DESCRIPTORS}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    place = Path(tempfile.mkdtemp(prefix="zb"))
     try:
-        with Cluster(place) as made:
+        with Cluster(runtime_dir) as made:
             yield made
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        shutil.rmtree(place, ignore_errors=True)
 
 
 class Assembly:

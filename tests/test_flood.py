@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -67,16 +64,6 @@ class Besieged:
             found: dict[str, Any] = bus.request("zbus.status", timeout=10.0)
         events: dict[str, int] = found["events"]
         return events
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -53,17 +51,6 @@ WIRE = (
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32),
 )
 """ZMTP as it should be, up to some point; and what else comes to an open port."""
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A cluster below a short path, since a socket's path has 107 bytes at most."""
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 # -- the same verdicts -------------------------------------------------------------------------

@@ -6,13 +6,10 @@ Each is a typed outcome; the bus, the process where it can live, and its pool ar
 from __future__ import annotations
 
 import math
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +19,6 @@ from processes.shares import Stopwatch
 from processes.villains import DEATHS, HANDLERS, RAISED, RETURNED
 
 import zbus
-from zbus.broker.settings import SETTINGS
 
 pytestmark = pytest.mark.real
 
@@ -35,20 +31,9 @@ _YES, _MAYBE, _NO = zbus.Executed.YES, zbus.Executed.MAYBE, zbus.Executed.NO
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-@pytest.fixture
 def bus(cluster: Cluster) -> Iterator[zbus.Peer]:
     """An engine on a bus whose bodies are bounded, so that 100 MB are too large."""
-    chunked = {"limits.object_max"} & {setting.key for setting in SETTINGS}
-    cluster.broker(**({"ZBUS_LIMITS_OBJECT_MAX": "0B"} if chunked else {}))
+    cluster.broker(ZBUS_LIMITS_OBJECT_MAX="0B")
     with zbus.connect(cluster.frontend, "asker", timeout=10.0) as made:
         yield made
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,16 +22,12 @@ DOORS = {"frontend": DEALER, "backend": DEALER, "pipe": PUSH}
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A cluster below a short path, whose doors stand open to every user of the machine."""
+def cluster(runtime_dir: Path) -> Iterator[Cluster]:
+    """A cluster whose doors stand open to every user of the machine."""
     if os.geteuid() != 0:
         pytest.skip("only root can come as another user")
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with Cluster(runtime_dir) as made:
+        yield made
 
 
 def answer_to(path: Path, ready: bytes, user: int) -> bytes:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from processes.cluster import Cluster, wait_for
@@ -78,17 +74,6 @@ class Play:
                     if part == "server":
                         process.terminate()
                     assert process.wait(60.0) == 0, f"{name}\n{self.cluster.logs()}"
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A cluster below a short path, since a socket's path has 107 bytes at most."""
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def test_p01_p04_p05_p07_hold_under_twelve_kills_and_three_stops(cluster: Cluster) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -31,16 +29,6 @@ NEIGHBOURS = 19
 _TOLD_S = 0.05
 _ROUNDS = 5
 """Each compares one with the other; what others do to this machine meanwhile evens out."""
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as cluster:
-            yield cluster
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def herd(cluster: Cluster, name: str, count: int) -> Popen[bytes]:

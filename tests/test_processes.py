@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +16,6 @@ from processes.cluster import Cluster, wait_for
 import zbus
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A cluster below a short path, since a socket's path has 107 bytes at most."""
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

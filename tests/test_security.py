@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,13 +74,8 @@ class Fortress:
 
 
 @pytest.fixture
-def fortress() -> Iterator[Fortress]:
-    place = Path(tempfile.mkdtemp(prefix="zb"))
-    try:
-        with Cluster(place) as cluster:
-            yield Fortress(cluster)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+def fortress(cluster: Cluster) -> Fortress:
+    return Fortress(cluster)
 
 
 def refused(fortress: Fortress, who: str, **options: Any) -> str:
