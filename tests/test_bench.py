@@ -6,6 +6,7 @@ What it measures is measured by running it; here is what would let a wrong figur
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -176,10 +177,11 @@ def test_what_cannot_be_compiled_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No pure figure stands for a compiled one; the message says how to have the pure one."""
-    for name in compiled._FILES:
+    for name in (*compiled._FILES, "README.md", "LICENSE"):
         (tmp_path / name).write_text("raise SystemExit('no compiler')", "utf-8")
     for folder in ("zbus", "tools"):
         (tmp_path / folder).mkdir()
+    shutil.copy(Path(ROOT, "tools/compile"), tmp_path / "tools")
     monkeypatch.setattr(compiled, "_ROOT", tmp_path)
     monkeypatch.setattr(compiled, "_TREE", tmp_path / "build" / "bench")
     with pytest.raises(BenchFailed, match=r"no compiler.*--as-it-is"):

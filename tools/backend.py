@@ -1,13 +1,15 @@
 """The build backend: setuptools', which needs the compiler of the rooms only where it is used.
 
-Rules: what a compiled build needs is installed for it and for nothing else; the compiler is held
-to one minor version, the one whose work the tests have seen.
+Rules: what a compiled build needs is installed for it and for nothing else. It is the compiler, in
+the version that the tests have seen, and what the rooms import, whose types it reads: both as
+setup.cfg has them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from configparser import ConfigParser
 
 from setuptools import build_meta
 from setuptools.build_meta import (
@@ -30,9 +32,6 @@ __all__ = [
     "prepare_metadata_for_build_wheel",
 ]
 
-_COMPILER = ["mypy[mypyc] ~= 2.4", "msgspec >= 0.20", "msgpack >= 1.2.1", "pyzmq >= 27"]
-"""The compiler, and what the rooms import, whose types it reads."""
-
 _Settings = dict[str, str | list[str] | None] | None
 
 
@@ -54,4 +53,13 @@ def _needed(asked: Callable[[_Settings], list[str]], config_settings: _Settings)
         needed = asked(config_settings)
     finally:
         os.environ["ZBUS_COMPILE"] = compiles
-    return [*needed, *_COMPILER] if compiles == "1" else needed
+    return [*needed, *_of_compiler()] if compiles == "1" else needed
+
+
+def _of_compiler() -> list[str]:
+    settings = ConfigParser()
+    settings.read("setup.cfg", "utf-8")
+    tested_with = settings["options.extras_require"]["test"].split("\n")
+    (mypy,) = (line for line in tested_with if line.startswith("mypy"))
+    imported = settings["options"]["install_requires"].strip().split("\n")
+    return [mypy.replace("mypy", "mypy[mypyc]", 1), *imported]

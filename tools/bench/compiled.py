@@ -21,7 +21,7 @@ __all__ = ["enter"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TREE = _ROOT / "build" / "bench"
-_FILES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+_FILES = ("setup.py", "setup.cfg", "pyproject.toml")
 
 
 def enter(words: list[str]) -> NoReturn:
@@ -54,19 +54,12 @@ def _is_made(stamp: str) -> bool:
 
 
 def _make() -> None:
-    shutil.rmtree(_TREE, ignore_errors=True)
-    _TREE.mkdir(parents=True)
-    for name in _FILES:
-        shutil.copy(_ROOT / name, _TREE / name)
-    kept = shutil.ignore_patterns("*.so", "__pycache__")
-    for folder in ("zbus", "tools"):
-        shutil.copytree(_ROOT / folder, _TREE / folder, ignore=kept)
-    (_ROOT / ".venv-bench").mkdir(exist_ok=True)
-    for name in ("docs", ".venv-bench"):
-        (_TREE / name).symlink_to(_ROOT / name)
-    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    environ = os.environ | {"ZBUS_COMPILE": "1"}
-    made = subprocess.run(command, cwd=_TREE, env=environ, capture_output=True, text=True)
+    command = ["bash", str(_ROOT / "tools" / "compile"), str(_TREE)]
+    environ = os.environ | {"PYTHON": sys.executable}
+    made = subprocess.run(command, env=environ, capture_output=True, text=True)
     if made.returncode:
         why = (made.stderr or made.stdout).strip().splitlines()[-1:]
         raise BenchFailed(f"the rooms could not be compiled: {why}; --as-it-is measures the source")
+    (_ROOT / ".venv-bench").mkdir(exist_ok=True)
+    for name in ("docs", ".venv-bench"):
+        (_TREE / name).symlink_to(_ROOT / name)
